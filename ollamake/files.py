@@ -1,0 +1,107 @@
+"""Files that are replaced whole or not at all, their hashes, and room for them."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ollamake.errors import DiskError
+
+BLOCK_BYTES = 1 << 20
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a partial path beside `path`; on success flush it to disk and rename it, on failure remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty partial folder beside `path`; on success it takes the place of `path`, on failure it goes.
+
+    Where `path` is a symbolic link, the folder that it points to is replaced.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    old = path.with_name(f"{partial.name}-old")
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.rglob("*"):
+            if file.is_file():
+                sync(file)
+        # Removing takes its time, renaming does not: what stands under the real name is never half a folder.
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def sync(file: Path) -> None:
+    """Force what was written to `file` out to the disk, so that a rename never points at missing bytes."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, keys in the order given, with a newline at the end."""
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON content of `path`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_jsonl(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+    """Write one JSON object a line."""
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file that `write_jsonl` wrote."""
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of the file, 64 hex digits, reading it in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
+    """Raise DiskError unless the file system of `folder` has `needed_bytes` free, with 5 % to spare."""
+    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < needed_bytes * 1.05:
+        raise DiskError(
+            f"{purpose} needs {needed_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} GB are free",
+            where=str(folder),
+            hint="free some space (`dvc gc --workspace --all-experiments --dry` shows what DVC could drop), "
+            "then run `dvc repro` again",
+        )

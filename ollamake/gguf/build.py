@@ -1,0 +1,63 @@
+"""From an adapter to the GGUF files: merged, written as F16, quantized."""
+
+import time
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from ollamake.base import Base
+from ollamake.files import require_space
+from ollamake.gguf.merge import merge
+from ollamake.gguf.prompts import Prompts
+from ollamake.gguf.quantizations import QUANTIZATIONS, QuantizationName
+from ollamake.gguf.quantize import quantize
+from ollamake.gguf.write import set_add_bos, write_gguf
+
+BYTES_PER_PARAMETER = 8  # merged fp32 4, F16 2, the file asked for at most 2
+
+
+@dataclass(frozen=True)
+class Built:
+    """A GGUF file and how long it took to make."""
+
+    name: QuantizationName
+    file: Path
+    seconds: float
+
+
+def build(
+    base: Base, adapter: Path, prompts: Prompts, asked: QuantizationName, scratch: Path, out: Path
+) -> list[Built]:
+    """Write the F16 file and the one `asked` for, and return them in this order; one file where they are the same.
+
+    Only the file asked for is in `out`. F16 is always made, because it alone is exact enough to show a wrong
+    conversion; all else but BF16 comes from it. Raises DiskError, ConversionError.
+    """
+    require_space(scratch, BYTES_PER_PARAMETER * parameters(base), "merging and converting the model")
+    started = time.monotonic()
+    merged = scratch / "merged"
+    merge(base, adapter, merged)
+    # The file's own name of the model; the path of the merged folder would stand there instead.
+    name = f"{base.record['name']} fine-tuned"
+    built: list[Built] = []
+    for quantization in dict.fromkeys(("F16", asked)):
+        file = (out if quantization == asked else scratch) / f"model-{quantization}.gguf"
+        if quantization in ("F16", "BF16"):
+            write_gguf(merged, file, quantization, name=name)
+            set_add_bos(file, bool(prompts.bos))
+        else:
+            quantize(built[0].file, file, QUANTIZATIONS[quantization].file_type)
+        built.append(Built(quantization, file, time.monotonic() - started))
+        started = time.monotonic()
+    return built
+
+
+def parameters(base: Base) -> int:
+    """Return the number of the model's parameters, read from the headers of its files."""
+    from safetensors import safe_open
+
+    count = 0
+    for file in base.folder.glob("*.safetensors"):
+        with safe_open(file, "np") as weights:
+            count += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return count

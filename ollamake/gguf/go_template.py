@@ -1,0 +1,70 @@
+"""The Go template that Ollama renders, chosen because it writes what the Jinja template of training writes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ollamake.chat import Message
+from ollamake.errors import ConversionError, ParityError
+from ollamake.gguf.findings import difference, first_difference
+
+TEMPLATES = Path(__file__).parent / "templates"
+SYSTEM_SLOT = "DEFAULT_SYSTEM"
+
+
+def candidates(default_system: str, folder: Path = TEMPLATES) -> dict[str, str]:
+    """Return the Go templates by file name; those with a slot for the model's own system text only if it has one."""
+    sources = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.gotmpl"))}
+    text = default_system.replace("{{", '{{ "{{" }}')
+    return {
+        name: source.replace(SYSTEM_SLOT, text) for name, source in sources.items() if text or SYSTEM_SLOT not in source
+    }
+
+
+def render(source: str, messages: Sequence[Message]) -> str:
+    """Return what Ollama makes of `source`: the data it passes for a chat without tools. Raises ConversionError."""
+    import gotpl
+
+    data = {
+        "Messages": [{"Role": message["role"], "Content": message["content"]} for message in messages],
+        "System": "\n\n".join(message["content"] for message in messages if message["role"] == "system"),
+    }
+    try:
+        text: str = gotpl.render(source, data, missing_key="zero")
+    except gotpl.TemplateError as error:
+        raise ConversionError(
+            f"is no Go template: {error}", where="ollamake/gguf/templates", hint="correct the file"
+        ) from error
+    return text
+
+
+def choose(
+    expected: Mapping[str, str], templates: Mapping[str, str], conversations: Mapping[str, Sequence[Message]]
+) -> str:
+    """Return the first of `templates` that renders every one of `conversations` in `expected` (name to prompt) so.
+
+    Equality of what is written decides, never likeness of the sources: Ollama itself picks by edit distance, and
+    so drops SmolLM2's own system message. Raises ParityError with the closest candidate.
+    """
+    differing: dict[str, dict[str, Any]] = {}
+    for name, source in templates.items():
+        rendered = {conversation: render(source, conversations[conversation]) for conversation in expected}
+        differing[name] = {key: text for key, text in rendered.items() if text != expected[key]}
+        if not differing[name]:
+            return source
+
+    def distance(name: str) -> tuple[int, int]:
+        agreed = sum(first_difference(expected[key], text) for key, text in differing[name].items())
+        return len(differing[name]), -agreed
+
+    closest = min(differing, key=distance)
+    conversation, text = next(iter(differing[closest].items()))
+    shown = "\n".join(f"    {line}" for line in difference(expected[conversation], text).splitlines())
+    right = f"{len(expected) - len(differing[closest])} of {len(expected)} conversations right"
+    raise ParityError(
+        f"none of the {len(templates)} Go templates writes the prompts of training\n"
+        f"  closest is {closest}: {right}; for {conversation!r} it differs:\n{shown}",
+        where="ollamake/gguf/templates",
+        hint="add a .gotmpl file there that writes what the base model's chat_template.jinja writes; where only spaces "
+        "around a message differ, take them out of data_source and system_prompt, for no Go template can strip them",
+    )

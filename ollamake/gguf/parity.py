@@ -1,0 +1,140 @@
+"""The proof that a GGUF behaves as the trained model does."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from ollamake.base import Base
+from ollamake.chat import Message, with_system
+from ollamake.errors import ParityError
+from ollamake.gguf import metadata
+from ollamake.gguf.findings import Finding, equal, refuse_failures
+from ollamake.gguf.fixtures import CONVERSATIONS, EDGE_SPACES, awkward_strings
+from ollamake.gguf.prompts import Prompts
+from ollamake.gguf.quantizations import Quantization
+from ollamake.gguf.reference import Judgement
+from ollamake.gguf.runtime import Runtime, Transcript
+
+LONGEST_PROMPT_TOKENS = 4096  # a longer one costs minutes on a CPU and proves no more
+CONTEXT_STEP = 256
+
+
+@dataclass(frozen=True)
+class Question:
+    """A conversation that waits for its answer: as messages, as the text and as the token ids of training."""
+
+    messages: list[Message]
+    text: str
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one GGUF showed: the findings that need no trained model, and its answers for the trained model to judge."""
+
+    findings: list[Finding]
+    questions: Sequence[Question]
+    transcripts: list[Transcript]
+    seconds: float
+
+
+def probe_questions(
+    rows: Sequence[Mapping[str, Any]], system_prompt: str, prompts: Prompts, count: int, room: int
+) -> list[Question]:
+    """Return the first `count` probe rows by id, of those that the template accepts and that fit into `room` tokens.
+
+    Raises ParityError for none.
+    """
+    found: list[Question] = []
+    for row in sorted(rows, key=lambda row: str(row["id"])):
+        messages = with_system(row["messages"][:-1], system_prompt)
+        try:
+            text = prompts.text(messages)
+        except TemplateError:  # tokenize drops and counts such conversations: training has not seen them either
+            continue
+        ids = prompts.ids(text)
+        if len(ids) <= min(room, LONGEST_PROMPT_TOKENS):
+            found.append(Question(messages, text, ids))
+        if len(found) == count:
+            break
+    if not found:
+        raise ParityError(
+            "there is no prompt to prove the model on",
+            where="data/prepared/probe.jsonl",
+            hint="raise probe_fraction, so that some prompts are held out for the proof",
+        )
+    return found
+
+
+def fixture_questions(system_prompt: str, prompts: Prompts) -> list[Question]:
+    """Return the conversations of other shapes that a server has to render as training would have."""
+    opened = {name: with_system(messages, system_prompt) for name, messages in CONVERSATIONS.items()}
+    return [Question(opened[name], text, prompts.ids(text)) for name, text in prompts.texts(opened).items()]
+
+
+def examine(
+    file: Path,
+    base: Base,
+    prompts: Prompts,
+    quantization: Quantization,
+    questions: Sequence[Question],
+    max_new_tokens: int,
+) -> Examined:
+    """Compare everything about `file` that must be equal, and let llama.cpp answer the questions."""
+    started = time.monotonic()
+    findings = metadata.check(file, base, prompts, quantization.file_type)
+    if not all(finding.passed for finding in findings if finding.group == "weights"):
+        refuse_failures(findings, file)  # llama.cpp would not load it, and not say why
+    longest = max(len(question.ids) for question in questions) + max_new_tokens
+    with Runtime(file, longest + CONTEXT_STEP - longest % CONTEXT_STEP) as runtime:
+        findings += compare_prompts(runtime, prompts, questions)
+        findings += compare_tokens(runtime, prompts)
+        findings += check_stop(runtime, prompts, questions[0].ids)
+        transcripts = [runtime.answer(question.ids, max_new_tokens) for question in questions]
+    return Examined(findings, questions, transcripts, time.monotonic() - started)
+
+
+def compare_prompts(runtime: Runtime, prompts: Prompts, questions: Sequence[Question]) -> Iterator[Finding]:
+    """Compare texts and token ids of prompts: what the server makes of the messages, against training."""
+    fixtures = {**CONVERSATIONS, **EDGE_SPACES}
+    texts = prompts.texts(fixtures)
+    asked = {name: Question(fixtures[name], text, prompts.ids(text)) for name, text in texts.items()}
+    asked |= {f"question {number}": question for number, question in enumerate(questions, start=1)}
+    for name, question in asked.items():
+        text = question.text.removeprefix(prompts.bos)  # the server adds it
+        yield equal("prompt texts", name, text, runtime.render(question.messages))
+        yield equal("token ids", f"the prompt of {name}", question.ids, runtime.tokenize(text, add_special=True))
+
+
+def compare_tokens(runtime: Runtime, prompts: Prompts) -> Iterator[Finding]:
+    """Compare the token ids of awkward strings."""
+    for text in awkward_strings(prompts.control_tokens):
+        yield equal("token ids", repr(text), prompts.ids(text), runtime.tokenize(text, add_special=False))
+
+
+def check_stop(runtime: Runtime, prompts: Prompts, prompt: Sequence[int]) -> Iterator[Finding]:
+    """Check that the token after an answer is one control token, and that llama.cpp ends the answer on it."""
+    text = prompts.end_of_turn
+    ids = prompts.ids(text)
+    single = len(ids) == 1 and text in prompts.control_tokens
+    detail = f"expected one control token\ngot      {ids}"
+    yield Finding("stops", f"{text!r} is a token of its own", passed=single, detail=detail)
+    ends = runtime.ends_at(ids[0], prompt)
+    yield Finding("stops", f"{text!r} ends an answer", passed=ends, detail="expected the end\ngot      more text")
+
+
+def compare_stops(
+    transcripts: Sequence[Transcript], judgements: Sequence[Judgement], end_ids: frozenset[int]
+) -> Iterator[Finding]:
+    """Check that llama.cpp stops wherever the trained model, having said the same, ends its answer."""
+    for number, (transcript, judgement) in enumerate(zip(transcripts, judgements, strict=True), start=1):
+        agreed = zip(transcript.answer, judgement.first_choices, strict=True)
+        ends = [index for index, (token, choice) in enumerate(agreed) if token == choice and token in end_ids]
+        if ends:
+            stopped = transcript.stopped and ends[0] == len(transcript.answer) - 1
+            detail = f"expected the end after {ends[0] + 1} tokens\ngot      {len(transcript.answer)} tokens"
+            yield Finding("stops", f"answer {number}", passed=stopped, detail=detail)

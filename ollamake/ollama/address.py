@@ -1,0 +1,92 @@
+"""Where the Ollama server is: OLLAMA_HOST in the forms that Ollama takes, and whether anything listens there.
+
+Nothing but the standard library: a build on a machine without Ollama asks this question every time.
+"""
+
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from ollamake.errors import ServerError
+
+SCHEME_PORTS = {"http": 80, "https": 443}
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
+PROBE_SECONDS = 2.0
+# What a server binds to when it listens everywhere; nobody can connect to it.
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server's address: `url` for requests and messages, `host` and `port` for a socket."""
+
+    url: str
+    host: str
+    port: int
+
+
+def server_address() -> Address:
+    """Return the address that OLLAMA_HOST names, by default 127.0.0.1:11434. Raises ServerError."""
+    return parse_address(os.environ.get("OLLAMA_HOST", ""))
+
+
+def parse_address(text: str) -> Address:
+    """Read `host`, `host:port`, `:port`, `http://host`, `https://host:port/path` and the like. Raises ServerError.
+
+    Ports as in Ollama: 11434, but 80 and 443 where the scheme is written out. A password in the URL is dropped.
+    """
+    written = text.strip().strip("\"'")
+    scheme, _, rest = written.partition("://") if "://" in written else ("http", "", written)
+    if scheme not in SCHEME_PORTS:
+        raise _unusable(text, f"scheme {scheme!r}")
+    default_port = SCHEME_PORTS[scheme] if "://" in written else DEFAULT_PORT
+    host, port, path = _parts(urlsplit_or_refuse(f"{scheme}://{rest}", text), text)
+    host = EVERYWHERE.get(host, host)
+    shown = f"[{host}]" if _is_ipv6(host) else host
+    port = port or default_port
+    return Address(f"{scheme}://{shown}:{port}" + (f"/{path}" if path else ""), host, port)
+
+
+def why_silent(address: Address) -> str:
+    """Return why nothing can be reached at the address, in a few words; an empty string if something listens."""
+    try:
+        with socket.create_connection((address.host, address.port), timeout=PROBE_SECONDS):
+            return ""
+    except (socket.gaierror, UnicodeError):
+        return "unknown host"
+    except TimeoutError:
+        return f"no answer within {PROBE_SECONDS:.0f} s"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+
+
+def urlsplit_or_refuse(url: str, text: str) -> SplitResult:
+    """Split a URL. Raises ServerError that shows `text`, what the user wrote."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise _unusable(text, str(error)) from error
+
+
+def _parts(url: SplitResult, text: str) -> tuple[str, int | None, str]:
+    try:
+        return url.hostname or DEFAULT_HOST, url.port, url.path.strip("/")
+    except ValueError as error:
+        raise _unusable(text, "the port is no number up to 65535") from error
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
+def _unusable(text: str, why: str) -> ServerError:
+    return ServerError(
+        f"is no address of a server: {why}",
+        where=f"OLLAMA_HOST={text}",
+        hint="write host:port, or http://host:port; unset it for 127.0.0.1:11434",
+    )

@@ -1,0 +1,143 @@
+"""Bring a model into a server: built and proved under a candidate tag, given its name only then."""
+
+import re
+import sys
+from pathlib import Path
+
+from ollamake.errors import ServerError
+from ollamake.ollama.receipt import SERVED, Proved, Receipt, read_receipt, write_receipt
+from ollamake.ollama.refusals import LOG, MissingBlobError
+from ollamake.ollama.served import ServedModel
+from ollamake.ollama.server import Server
+from ollamake.ollama.verify import PROOF_VERSION, Finding, verify
+
+# Renders without answering since 0.11.5, gives log probabilities since 0.12.11.
+MIN_VERSION = (0, 12, 11)
+DEVELOPMENT = "0.0.0"  # what a server built from source calls itself
+SHOWN_DETAILS = 3
+
+
+def serve(server: Server, model: ServedModel, receipt_path: Path) -> tuple[Proved, bool]:
+    """Bring the server to hold exactly this model; return its proof and whether anything had to be done.
+
+    The receipt says `not served` from the first change to the last check, so a killed or failed export is seen.
+    Raises ServerError.
+    """
+    version, known = require_version(server), _last_proof(model, receipt_path)
+    current = known is not None and is_current(server, version, model, known)
+    if known is None or not current:
+        unfinished = f"not served: the last export to {server.url} did not finish"
+        write_receipt(receipt_path, Receipt(model=model.written_name, status=unfinished, proved=known))
+        known = deploy(server, version, model)
+    write_receipt(receipt_path, Receipt(model=model.written_name, status=SERVED, proved=known))
+    return known, not current
+
+
+def postpone(model: ServedModel, receipt_path: Path, reason: str) -> None:
+    """Note that the model is not served. The last proof stays: the model may still be there when the server is back."""
+    proved = _last_proof(model, receipt_path)
+    write_receipt(receipt_path, Receipt(model=model.written_name, status=f"not served: {reason}", proved=proved))
+
+
+def require_version(server: Server) -> str:
+    """Return the server's version. Raises ServerError when it is too old for the proof, or no version at all."""
+    version = server.version()
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    if not numbers:
+        raise ServerError(
+            f"calls itself version {version!r}; is it Ollama?", where=server.url, hint="check OLLAMA_HOST"
+        )
+    if numbers[0] != DEVELOPMENT and tuple(map(int, numbers.groups())) < MIN_VERSION:
+        oldest = ".".join(map(str, MIN_VERSION))
+        raise ServerError(
+            f"Ollama {version} is too old to prove a model there: that takes {oldest} or newer",
+            where=server.url,
+            hint="update Ollama (https://ollama.com/download), then `dvc repro export`",
+        )
+    return version
+
+
+def is_current(server: Server, version: str, model: ServedModel, proved: Proved) -> bool:
+    """Tell whether this very server still holds exactly what was proved there, and nothing has changed since."""
+    if (proved.server, proved.version, proved.inputs) != (server.url, version, _inputs(model)):
+        return False
+    return server.digest(model.name) == proved.tag_digest
+
+
+def deploy(server: Server, version: str, model: ServedModel) -> Proved:
+    """Upload, create, prove, name. Raises ServerError and leaves what had the name untouched when anything fails."""
+    _create(server, model)
+    digest = _digest(server, model.candidate)
+    _say(f"proving {model.candidate} on {len(model.proof.prompts)} prompts")
+    findings = verify(server, model.candidate, model)
+    if not all(finding.enough for finding in findings):
+        raise _unproved(server, model, findings)
+    _give_name(server, model, digest)
+    checks = {finding.check: str(finding) for finding in findings}
+    return Proved(server=server.url, version=version, tag_digest=digest, inputs=_inputs(model), checks=checks)
+
+
+def _inputs(model: ServedModel) -> str:
+    """Return what a proof rests on: the model, and how strict the proof was."""
+    return f"proof {PROOF_VERSION} of {model.key}"
+
+
+def _last_proof(model: ServedModel, receipt_path: Path) -> Proved | None:
+    receipt = read_receipt(receipt_path)
+    return receipt.proved if receipt and receipt.model == model.written_name else None
+
+
+def _create(server: Server, model: ServedModel) -> None:
+    for last_try in (False, True):
+        if not server.has_blob(model.serving.sha256):
+            _say(f"uploading {model.gguf} ({model.serving.size_bytes / 1e6:,.1f} MB) to {server.url}")
+            server.upload(model.gguf, model.serving.sha256)
+        _say(f"creating {model.candidate}")
+        try:
+            return server.create(model.candidate, model.serving.sha256, model.modelfile)
+        except MissingBlobError:  # a server that restarts drops files that no tag uses yet
+            if last_try:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _digest(server: Server, name: str) -> str:
+    digest = server.digest(name)
+    if digest is None:
+        raise ServerError(f"{name} is not listed, although it was created", where=server.url, hint=LOG)
+    return digest
+
+
+def _give_name(server: Server, model: ServedModel, digest: str) -> None:
+    if server.digest(model.candidate) != digest:
+        raise ServerError(
+            f"{model.candidate} was replaced while it was being proved; does another export use the same name?",
+            where=server.url,
+            hint="give each workspace its own ollama_model, then `dvc repro export`",
+        )
+    server.copy(model.candidate, model.name)
+    if server.digest(model.name) != digest:
+        raise ServerError(
+            f"{model.name} is not the model that was proved, although the server said that it copied it",
+            where=server.url,
+            hint=LOG,
+        )
+    server.delete(model.candidate)
+
+
+def _unproved(server: Server, model: ServedModel, findings: list[Finding]) -> ServerError:
+    lines = [f"{model.candidate} does not behave as the model that was trained"]
+    for finding in findings:
+        lines.append(f"  {'✓' if finding.enough else '✗'} {finding.check}: {finding}")
+        if not finding.enough:
+            lines += [f"    {detail}" for detail in finding.details[:SHOWN_DETAILS]]
+    return ServerError(
+        "\n".join(lines),
+        where=server.url,
+        hint=f"{model.name} serves what it served before; `ollama run {model.candidate}` shows the failed one, and "
+        "`dvc repro export` tries again",
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

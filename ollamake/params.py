@@ -1,0 +1,113 @@
+"""params.yaml: read as DVC reads it (YAML 1.2), checked whole before any stage starts its work."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ollamake.errors import ParamsError
+
+PARAMS = Path("params.yaml")
+Schema = TypeVar("Schema", bound="StageParams")
+
+
+class StageParams(BaseModel):
+    """The parameters of one stage: exactly the keys that dvc.yaml lists for it, without defaults and without coercion.
+
+    A default here would be a parameter that DVC cannot see; a coerced type would differ from the one DVC compares.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+def read(path: Path = PARAMS) -> Mapping[str, Any]:
+    """Return the top-level mapping of `path`, which knows the line of each key. Raises ParamsError."""
+    try:
+        content = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"cannot be read: {error}", where=str(path)) from error
+    except YAMLError as error:
+        raise ParamsError(f"is not valid YAML: {error}", where=str(path)) from error
+    if not isinstance(content, Mapping):
+        raise ParamsError("holds no `key: value` lines", where=str(path))
+    return content
+
+
+def schemas() -> dict[str, type[StageParams]]:
+    """Return the Params of every stage, by stage name.
+
+    The stages are imported by name, not by an import statement: checking another stage's parameters can stop a run
+    but never change what it writes, so a stage does not depend on the code of its siblings.
+    """
+    import stages
+
+    found = {}
+    for module in pkgutil.iter_modules(stages.__path__):
+        found[module.name] = importlib.import_module(f"stages.{module.name}").Params
+    return found
+
+
+def findings(content: Mapping[str, Any], stages: Mapping[str, type[StageParams]]) -> list[str]:
+    """Return one sentence for each unknown, missing or mistyped parameter, in the order of the file."""
+    known = {key for schema in stages.values() for key in schema.model_fields}
+    found = [(_line(content, key), _unknown(key, known)) for key in content if key not in known]
+    for name, schema in stages.items():
+        for key, message in _problems(schema, content):
+            found.append((_line(content, key), f"{key}: {message} (stage {name})"))
+    return [f"line {line}: {text}" if line else text for line, text in sorted(set(found))]
+
+
+def check(content: Mapping[str, Any], path: Path = PARAMS) -> None:
+    """Raise one ParamsError that names everything wrong in the whole file."""
+    found = findings(content, schemas())
+    if found:
+        raise ParamsError(
+            "\n  ".join([f"{len(found)} problem{'s' if len(found) > 1 else ''}", *found]),
+            where=str(path),
+            hint="correct the file, or `git diff params.yaml` to see what changed; the comment beside each key says "
+            "what it takes",
+        )
+
+
+def select(schema: type[Schema], content: Mapping[str, Any]) -> Schema:
+    """Return the parameters of one stage from a file that `check` has passed."""
+    return schema.model_validate({key: content[key] for key in schema.model_fields})
+
+
+def _problems(schema: type[StageParams], content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    try:
+        schema.model_validate({key: content[key] for key in schema.model_fields if key in content})
+    except ValidationError as error:
+        return [(_key(detail, schema), _message(detail)) for detail in error.errors()]
+    return []
+
+
+def _key(detail: Any, schema: type[StageParams]) -> str:
+    # A validator over several fields has no location; its message names the keys, any of them serves for the line.
+    if detail["loc"]:
+        return str(detail["loc"][0])
+    return next(key for key in schema.model_fields if key in detail["msg"])
+
+
+def _message(detail: Any) -> str:
+    if detail["type"] == "missing":
+        return "is missing"
+    if not detail["loc"]:
+        return str(detail["ctx"]["error"])
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, but it is {detail['input']!r}"
+
+
+def _unknown(key: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1)
+    return f"{key}: no stage reads this parameter" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _line(content: Mapping[str, Any], key: str) -> int:
+    position = getattr(content, "lc", None)
+    return position.key(key)[0] + 1 if position and key in content else 0

@@ -1,0 +1,104 @@
+"""What a build came to, on one screen: scores, parity, where each artifact lies, and how to run the model."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.table import Table
+
+from ollamake.errors import OllamakeError
+from ollamake.files import read_json
+from ollamake.scoring.comparison import FRACTIONS, NAMES
+
+METRICS, GGUF, EXPORT = Path("metrics"), Path("models/gguf"), Path("models/export")
+ARTIFACTS = (
+    (GGUF, "the model for Ollama and any llama.cpp"),
+    (Path("models/adapter"), "the LoRA adapter"),
+    (EXPORT / "Modelfile", "for `ollama create -f`"),
+    (Path("models/samples.md"), "answers of base and tuned side by side"),
+    (Path("plots"), "the curves: `dvc plots show`"),
+)
+PLACES = {"loss": 3, "perplexity": 2, "mean_new_tokens": 1}
+
+
+def show() -> None:
+    """Print the summary. Raises OllamakeError when there is no finished build."""
+    console = Console()
+    try:
+        receipt = read_json(EXPORT / "receipt.json")
+        tables = [scores(read_json(METRICS / "evaluate.json")), parity(read_json(METRICS / "convert.json"))]
+    except FileNotFoundError as error:
+        raise OllamakeError("there is no finished build", where=str(error.filename), hint="`make build`") from error
+    console.print(Group(*tables, artifacts()))
+    console.print(serving(receipt), highlight=False, soft_wrap=True)
+
+
+def _table(title: str, *columns: str, left: int = 1) -> Table:
+    """Return an empty table; all but the first `left` columns hold numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+    return table
+
+
+def scores(evaluation: dict[str, Any]) -> Table:
+    """Return base against tuned on the test set."""
+    table = _table(f"{evaluation['tuned']['items']} test conversations", "score", "base", "tuned", "gain")
+    for key, name in NAMES.items():
+        table.add_row(
+            name, *(_figure(key, evaluation[column][key]) for column in ("base", "tuned")), _gain(key, evaluation)
+        )
+    return table
+
+
+def _figure(key: str, value: float) -> str:
+    return f"{value:.1%}" if key in FRACTIONS else f"{value:.{PLACES[key]}f}"
+
+
+def _gain(key: str, evaluation: dict[str, Any]) -> str:
+    gain = evaluation["gain"][key]
+    return f"{100 * gain:+.1f}" if key in FRACTIONS else f"{gain:+.{PLACES[key]}f}"
+
+
+def parity(conversion: dict[str, Any]) -> Table:
+    """Return how near each GGUF is to the trained model."""
+    columns = ("file", "size", "same token", "same answer", "log-prob. apart", "checks")
+    table = _table("GGUF against the trained model", *columns)
+    for name, file in conversion.items():
+        if isinstance(file, dict):
+            table.add_row(
+                name,
+                f"{file['size_bytes'] / 1e6:.1f} MB",
+                f"{file['top1_agreement']:.1%} of {file['tokens']:.0f}",
+                f"{file['exact_sequences']:.0f} of {file['prompts']:.0f}",
+                f"{file['mean_abs_dlogprob']:.4f}",
+                str(sum(file["checks"].values())),
+            )
+    return table
+
+
+def artifacts() -> Table:
+    """Return where everything lies, with its size."""
+    table = _table("Artifacts", "where", "what", "size", left=2)
+    for path, meaning in ARTIFACTS:
+        table.add_row(str(path), meaning, _size(path))
+    return table
+
+
+def _size(path: Path) -> str:
+    if not path.exists():
+        return "missing"
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    total = sum(file.stat().st_size for file in files)
+    return f"{total / 1e6:.1f} MB" if total >= 1e5 else f"{total / 1e3:.1f} kB"
+
+
+def serving(receipt: dict[str, Any]) -> str:
+    """Return the line to run the model, or why Ollama does not serve it and what finishes the job."""
+    if receipt["status"] == "served":
+        return f"Served and proved at {receipt['proved']['server']}. Try it:\n\n    ollama run {receipt['model']}"
+    return (
+        f"{receipt['status'].replace('not served', 'Not served', 1)}. Everything is kept; once a server runs:\n\n"
+        f"    dvc repro export && ollama run {receipt['model']}"
+    )

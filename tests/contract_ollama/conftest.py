@@ -1,0 +1,50 @@
+"""The server under contract, and a model to send to it."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ollamake.ollama.address import parse_address
+from ollamake.ollama.http_server import HttpServer
+from ollamake.ollama.served import ServedModel
+from tests.contract_ollama.workspace import convert, read_model
+from tests.standin import StandIn, running
+
+REAL = os.environ.get("OLLAMAKE_CONTRACT_URL", "")
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models/gguf folder. Do not write to it."""
+    folder = tmp_path_factory.mktemp("workspace") / "models/gguf"
+    convert(folder)
+    return folder
+
+
+@pytest.fixture
+def standin(tmp_path: Path) -> Iterator[StandIn]:
+    """A stand-in of its own for each test; skips where the contract is held against a real server."""
+    if REAL:
+        pytest.skip("orders a failure or looks inside, which a real server does not allow")
+    with running(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[HttpServer]:
+    """The server under contract, without pauses between tries."""
+    url = REAL or request.getfixturevalue("standin").url
+    with HttpServer(parse_address(url), sleep=lambda _: None) as server:
+        yield server
+
+
+@pytest.fixture
+def model(converted: Path, server: HttpServer) -> Iterator[ServedModel]:
+    """The tiny model under a name that nobody else has; removed from the server afterwards."""
+    model = read_model(converted, f"ollamake-{secrets.token_hex(4)}/tiny")
+    yield model
+    for name in (model.name, model.candidate):
+        server.delete(name)

@@ -1,0 +1,245 @@
+"""A model reaches the server whole and proved, or what was served before stays."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from ollamake.errors import ServerError
+from ollamake.files import read_json
+from ollamake.ollama import deploy
+from ollamake.ollama.deploy import postpone, serve
+from ollamake.ollama.http_server import HttpServer
+from ollamake.ollama.receipt import Receipt, read_receipt
+from ollamake.ollama.served import Prompt, ServedModel
+from tests.contract_ollama.workspace import JINJA, PARAMETERS, convert, read_model
+from tests.standin import StandIn
+
+
+@pytest.fixture
+def receipt(tmp_path: Path) -> Path:
+    return tmp_path / "models/export/receipt.json"
+
+
+def changed(model: ServedModel, **parameters: object) -> ServedModel:
+    """The model as after an edit of params.yaml."""
+    modelfile = dataclasses.replace(model.modelfile, parameters={**model.modelfile.parameters, **parameters})
+    return dataclasses.replace(model, modelfile=modelfile)
+
+
+def with_first_prompt(model: ServedModel, **fields: object) -> ServedModel:
+    """The model with a record that says something else of its first prompt."""
+    first, *others = model.proof.prompts
+    prompts = [Prompt.model_validate({**first.model_dump(), **fields}), *others]
+    return dataclasses.replace(model, proof=model.proof.model_copy(update={"prompts": prompts}))
+
+
+def test_a_new_model_is_created_proved_and_noted(server: HttpServer, model: ServedModel, receipt: Path) -> None:
+    proved, done = serve(server, model, receipt)
+    assert done
+    assert server.digest(model.name) == proved.tag_digest
+    assert server.digest(model.candidate) is None
+    assert {check: count.partition(" (")[0] for check, count in proved.checks.items()} == {
+        "settings": "5 of 5",
+        "metadata": "17 of 17",
+        "prompts rendered as in training": "5 of 5",
+        "prompts with the token count of training": "5 of 5",
+        "answers of the GGUF itself": "5 of 5",
+        "answers that end as they should": "5 of 5",
+    }
+    assert read_receipt(receipt) == Receipt(model=model.written_name, status="served", proved=proved)
+
+
+def test_a_model_that_is_there_needs_two_requests_and_no_write(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    serve(server, model, receipt)
+    standin.requests.clear()
+    written = receipt.stat().st_mtime_ns
+    _, done = serve(server, model, receipt)
+    assert not done
+    assert standin.requests == ["GET /api/version", "GET /api/tags"]
+    assert receipt.stat().st_mtime_ns == written
+
+
+def test_a_model_that_passed_a_laxer_proof_is_proved_again(
+    server: HttpServer, model: ServedModel, receipt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proved, _ = serve(server, model, receipt)
+    monkeypatch.setattr(deploy, "PROOF_VERSION", deploy.PROOF_VERSION + 1)
+    again, done = serve(server, model, receipt)
+    assert done
+    assert again.tag_digest == proved.tag_digest
+
+
+def test_a_removed_model_is_created_again(server: HttpServer, model: ServedModel, receipt: Path) -> None:
+    proved, _ = serve(server, model, receipt)
+    server.delete(model.name)
+    assert serve(server, model, receipt) == (proved, True)
+    assert server.digest(model.name) == proved.tag_digest
+
+
+def test_a_replaced_model_is_created_again(server: HttpServer, model: ServedModel, receipt: Path) -> None:
+    proved, _ = serve(server, model, receipt)
+    server.create(model.name, model.serving.sha256, changed(model, seed=99).modelfile)
+    assert server.digest(model.name) != proved.tag_digest
+    assert serve(server, model, receipt) == (proved, True)
+    assert server.digest(model.name) == proved.tag_digest
+
+
+def test_going_back_to_earlier_parameters_serves_the_earlier_model(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    first, _ = serve(server, model, receipt)
+    second, done = serve(server, changed(model, num_predict=32), receipt)
+    assert done
+    assert second.tag_digest != first.tag_digest
+    assert serve(server, model, receipt) == (first, True)
+    assert server.digest(model.name) == first.tag_digest
+
+
+def test_another_version_of_the_server_has_to_prove_the_model_again(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    serve(server, model, receipt)
+    standin.version = "0.33.1"
+    proved, done = serve(server, model, receipt)
+    assert (proved.version, done) == ("0.33.1", True)
+
+
+def test_a_server_that_was_down_for_a_while_is_not_asked_to_do_it_again(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    proved, _ = serve(server, model, receipt)
+    postpone(model, receipt, "no Ollama server at http://127.0.0.1:9 (connection refused)")
+    assert read_json(receipt)["status"] == "not served: no Ollama server at http://127.0.0.1:9 (connection refused)"
+    assert serve(server, model, receipt) == (proved, False)
+    assert read_json(receipt)["status"] == "served"
+
+
+def test_a_receipt_that_cannot_be_read_proves_nothing(server: HttpServer, model: ServedModel, receipt: Path) -> None:
+    serve(server, model, receipt)
+    receipt.write_text(receipt.read_text()[:40])
+    _, done = serve(server, model, receipt)
+    assert done
+
+
+def test_the_receipt_of_a_failed_export_says_so(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    wrong = with_first_prompt(model, rendered="something else")
+    with pytest.raises(ServerError):
+        serve(server, wrong, receipt)
+    assert read_json(receipt)["status"] == f"not served: the last export to {standin.url} did not finish"
+
+
+@pytest.mark.usefixtures("standin")  # another build of the engine need not answer word for word
+def test_a_model_that_fails_its_proof_does_not_replace_the_one_in_use(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    good, _ = serve(server, model, receipt)
+    first = model.proof.prompts[0]
+    bad = changed(with_first_prompt(model, rendered=first.rendered.replace("one", "two")), seed=5)
+    with pytest.raises(ServerError) as failure:
+        serve(server, bad, receipt)
+    assert str(failure.value) == (
+        f"error: {server.url}: {model.candidate} does not behave as the model that was trained\n"
+        "  ✓ settings: 5 of 5\n"
+        "  ✓ metadata: 17 of 17\n"
+        "  ✗ prompts rendered as in training: 4 of 5\n"
+        "    'hello': differs at character 31\n"
+        "      expected: '<|im_start|>system\\nReply with \"two\" word.<|im_end|>\\n<|im_start|>user\\nhe'…\n"
+        "      served:   '<|im_start|>system\\nReply with \"one\" word.<|im_end|>\\n<|im_start|>user\\nhe'…\n"
+        "  ✓ prompts with the token count of training: 5 of 5\n"
+        "  ✓ answers of the GGUF itself: 5 of 5 (5 word for word)\n"
+        "  ✓ answers that end as they should: 5 of 5\n"
+        f"hint: {model.name} serves what it served before; `ollama run {model.candidate}` shows the failed one, and "
+        "`dvc repro export` tries again"
+    )
+    assert server.digest(model.name) == good.tag_digest
+    assert server.digest(model.candidate)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"token_ids": [1, 2, 3]},
+            "✗ prompts with the token count of training: 4 of 5\n    'hello': 3 tokens in training",
+        ),
+        ({"stopped": None}, "✗ answers that end as they should: 4 of 5\n    'hello': ended with"),
+    ],
+)
+def test_each_difference_fails_the_proof(
+    server: HttpServer, model: ServedModel, receipt: Path, fields: dict[str, object], message: str
+) -> None:
+    first = model.proof.prompts[0]
+    wrong = with_first_prompt(model, **{"stopped": not first.stopped} if "stopped" in fields else fields)
+    with pytest.raises(ServerError) as failure:
+        serve(server, wrong, receipt)
+    assert message in str(failure.value)
+
+
+def test_another_model_under_the_same_proof_is_found_out(
+    server: HttpServer, model: ServedModel, receipt: Path, tmp_path: Path
+) -> None:
+    """As when a server kept a wrong or damaged file: everything is as it should be but the weights."""
+    convert(tmp_path / "models/gguf", seed=1)
+    other = read_model(tmp_path / "models/gguf", model.name)
+    wrong = dataclasses.replace(other, proof=model.proof)
+    with pytest.raises(ServerError) as failure:
+        serve(server, wrong, receipt)
+    assert "✓ metadata" in str(failure.value)
+    assert "✓ prompts rendered as in training: 5 of 5" in str(failure.value)
+    assert "✗ answers of the GGUF itself:" in str(failure.value)
+
+
+def test_changed_settings_are_found_out(server: HttpServer, model: ServedModel, receipt: Path) -> None:
+    """As when a server swaps what it was sent for what it thinks fits better."""
+
+    class Swapping(HttpServer):
+        def create(self, model: str, gguf_sha256: str, modelfile: object) -> None:
+            template = modelfile.template.replace("<|im_start|>assistant", "<|im_start|>bot")
+            parameters = {**PARAMETERS, "temperature": 0.1, "stop": ["<|im_end|>", "<|im_start|>"]}
+            super().create(model, gguf_sha256, dataclasses.replace(modelfile, template=template, parameters=parameters))
+
+    server.__class__ = Swapping
+    with pytest.raises(ServerError) as failure:
+        serve(server, model, receipt)
+    assert "✗ settings: 3 of 5\n    template: differs at character" in str(failure.value)
+    assert (
+        '    parameters: stop is "<|im_end|>", "<|im_start|>" instead of [\'<|im_end|>\']; temperature is 0.1 '
+        "instead of 0.7\n"
+    ) in str(failure.value)
+
+
+def test_a_candidate_that_another_export_replaced_is_not_given_the_name(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    class Disturbed(HttpServer):
+        def show(self, tag: str) -> dict[str, object]:
+            shown = super().show(tag)
+            self.create(tag, model.serving.sha256, changed(model, seed=3).modelfile)
+            return shown
+
+    server.__class__ = Disturbed
+    with pytest.raises(ServerError, match="was replaced while it was being proved"):
+        serve(server, model, receipt)
+    assert server.digest(model.name) is None
+
+
+def test_a_server_that_shows_the_template_of_the_gguf_may_use_it(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    class Native(HttpServer):
+        shown_template = JINJA
+
+        def show(self, tag: str) -> dict[str, object]:
+            return {**super().show(tag), "template": self.shown_template}
+
+    server.__class__ = Native
+    serve(server, model, receipt)
+    receipt.unlink()
+    Native.shown_template = JINJA + " "
+    with pytest.raises(ServerError, match="settings: 4 of 5"):
+        serve(server, model, receipt)

@@ -1,0 +1,302 @@
+"""Every way in which a server can fail: what is said, how often it is asked again, and that nothing is half done."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ollamake.errors import ServerError
+from ollamake.ollama import bounded_stream, http_server
+from ollamake.ollama.address import parse_address
+from ollamake.ollama.deploy import require_version, serve
+from ollamake.ollama.http_server import HttpServer
+from ollamake.ollama.served import ServedModel
+from tests.standin import Fault, StandIn
+
+pytestmark = pytest.mark.usefixtures("standin")
+BLOBS, CREATE = "POST /api/blobs/", "POST /api/create"
+
+
+@pytest.fixture
+def receipt(tmp_path: Path) -> Path:
+    return tmp_path / "receipt.json"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(CREATE, times=2, status=503, message="server busy, please try again"),
+        Fault("POST /api/chat", times=4, status=500),
+        Fault("HEAD /api/blobs/", times=4, status=502),
+        Fault(BLOBS, times=1, status=429, headers={"Retry-After": "7"}),
+        Fault(BLOBS, times=4, cut=True),
+        Fault(CREATE, times=2, cut=True),
+        Fault(CREATE, times=2, cut=True, after_lines=2),
+        Fault("GET /api/tags", times=3, cut=True),
+        Fault("DELETE /api/delete", times=1, status=503),
+    ],
+    ids=lambda fault: f"{fault.route.split('/')[-1] or 'blobs'}-{fault.status or 'cut'}",
+)
+def test_passing_trouble_is_waited_out(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, fault: Fault
+) -> None:
+    standin.faults.add(fault)
+    proved, _ = serve(server, model, receipt)
+    assert server.digest(model.name) == proved.tag_digest
+    assert fault.times == 0
+
+
+@pytest.mark.parametrize("body_share", [0.0, 0.01, 0.5, 0.99, 1.0])
+def test_an_upload_that_breaks_off_is_sent_again_unless_it_had_arrived(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, body_share: float
+) -> None:
+    standin.faults.add(Fault(BLOBS, cut=True, body_share=body_share))
+    serve(server, model, receipt)
+    assert sum(route.startswith(BLOBS) for route in standin.requests) == (1 if body_share == 1 else 2)
+
+
+def test_trouble_that_does_not_pass_is_given_up_after_five_tries(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    standin.faults.add(Fault(CREATE, times=99, status=503, message="server busy"))
+    with pytest.raises(ServerError) as failure:
+        serve(server, model, receipt)
+    assert str(failure.value) == (
+        f"error: {standin.url}: cannot create {model.candidate}: HTTP 503 Service Unavailable: server busy\n"
+        "hint: read the log of `ollama serve` (`journalctl --unit ollama`), then `dvc repro export`"
+    )
+    assert standin.requests.count(CREATE) == 5
+
+
+def test_a_server_that_does_not_answer_in_time_is_asked_again(
+    standin: StandIn, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "VERSION_TIMEOUT", 0.1)
+    standin.faults.add(Fault("GET /api/version", delay_seconds=0.4))
+    assert server.version() == standin.version
+    assert standin.requests == ["GET /api/version"] * 2
+
+
+def test_the_pause_that_the_server_asks_for_is_kept(standin: StandIn, model: ServedModel) -> None:
+    standin.faults.add(Fault(BLOBS, status=429, headers={"Retry-After": "7"}))
+    pauses: list[float] = []
+    with HttpServer(parse_address(standin.url), sleep=pauses.append) as server:
+        server.upload(model.gguf, model.serving.sha256)
+    assert pauses == [7.0]
+
+
+def test_a_blob_that_the_server_lost_is_uploaded_again(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    standin.faults.add(Fault(CREATE, lose_blobs=True))
+    serve(server, model, receipt)
+    assert sum(route.startswith(BLOBS) for route in standin.requests) == 2
+
+
+def test_a_server_that_keeps_losing_the_blob_is_given_up(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    standin.faults.add(Fault(CREATE, times=2, lose_blobs=True))
+    with pytest.raises(ServerError, match="the server lost the uploaded GGUF") as failure:
+        serve(server, model, receipt)
+    assert failure.value.hint == "try again: `dvc repro export`"
+
+
+REFUSALS = [
+    (
+        'unsupported architecture "Llama9ForCausalLM"',
+        "cannot run models of this architecture",
+        "choose another base_model",
+    ),
+    ("failed to validate GGUF with llama-quantize: exit status 1", "own check of the GGUF failed", "update Ollama"),
+    ("write /models/blobs/sha256-12: no space left on device", "the server's disk is full", "free some space there"),
+    ("unexpected EOF", "cannot read its copy of the GGUF", "delete the file that its log names"),
+    ("something nobody has seen before", "the server refused", "read the log of `ollama serve`"),
+]
+
+
+@pytest.mark.parametrize("inside_the_stream", [True, False])
+@pytest.mark.parametrize(("said", "meaning", "hint"), REFUSALS, ids=[refusal[1] for refusal in REFUSALS])
+def test_a_refusal_is_explained_and_not_repeated(
+    standin: StandIn,
+    server: HttpServer,
+    model: ServedModel,
+    said: str,
+    meaning: str,
+    hint: str,
+    inside_the_stream: bool,
+) -> None:
+    place = {"after_lines": 1} if inside_the_stream else {"status": 400}
+    server.upload(model.gguf, model.serving.sha256)
+    standin.faults.add(Fault(CREATE, message=said, **place))
+    with pytest.raises(ServerError) as failure:
+        server.create(model.name, model.serving.sha256, model.modelfile)
+    assert f"cannot create {model.name}: " in failure.value.problem
+    assert meaning in failure.value.problem
+    assert f'(Ollama said: "{said}")' in failure.value.problem
+    assert hint in failure.value.hint
+    assert standin.requests.count(CREATE) == 1
+    assert server.digest(model.name) is None
+
+
+def test_a_known_cause_is_not_tried_again_although_it_is_a_server_error(
+    standin: StandIn, server: HttpServer, model: ServedModel
+) -> None:
+    standin.faults.add(Fault(CREATE, times=5, status=500, message="no space left on device"))
+    with pytest.raises(ServerError, match="disk is full"):
+        server.create(model.name, model.serving.sha256, model.modelfile)
+    assert standin.requests.count(CREATE) == 1
+
+
+CRASHES = [
+    'POST predict: Post "http://127.0.0.1:36867/completion": EOF',
+    "llama runner process has terminated: exit status 2",
+    "model runner has unexpectedly stopped, this may be due to resource limitations",
+]
+
+
+@pytest.mark.parametrize("said", CRASHES)
+def test_a_crashed_runner_is_waited_for(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, said: str
+) -> None:
+    standin.faults.add(Fault("POST /api/chat", times=4, status=500, message=said))
+    serve(server, model, receipt)
+    assert standin.faults.strike("POST /api/chat") is None
+
+
+@pytest.mark.parametrize("said", CRASHES)
+def test_a_runner_that_keeps_crashing_is_reported_as_that(
+    standin: StandIn, server: HttpServer, model: ServedModel, said: str
+) -> None:
+    standin.faults.add(Fault("POST /api/chat", times=99, status=500, message=said))
+    with pytest.raises(ServerError) as failure:
+        server.answer(model.name, [{"role": "user", "content": "hi"}], 1)
+    assert failure.value.problem == (
+        f"cannot get an answer of {model.name}: the server's own process that runs the model has ended: "
+        f"HTTP 500 Internal Server Error: {said}"
+    )
+    assert "read the log of `ollama serve`" in failure.value.hint
+    assert standin.requests.count("POST /api/chat") == 5
+
+
+def test_a_stream_that_ends_without_success_is_no_success(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    standin.faults.add(Fault(CREATE, after_lines=3))
+    with pytest.raises(ServerError, match=r"without success; its last word was 'verifying conversion'"):
+        serve(server, model, receipt)
+    assert server.digest(model.name) is None
+
+
+def test_a_redirect_is_refused(standin: StandIn, server: HttpServer, model: ServedModel) -> None:
+    standin.faults.add(Fault(BLOBS, status=307, headers={"Location": "http://127.0.0.1:9/elsewhere"}))
+    with pytest.raises(ServerError, match="sends us elsewhere") as failure:
+        server.upload(model.gguf, model.serving.sha256)
+    assert failure.value.hint == "set OLLAMA_HOST to the final address"
+
+
+@pytest.mark.parametrize(("status", "hint"), [(401, "set OLLAMA_API_KEY"), (403, "answers only local names")])
+def test_a_closed_door_is_explained(standin: StandIn, server: HttpServer, status: int, hint: str) -> None:
+    standin.faults.add(Fault("GET /api/version", status=status))
+    with pytest.raises(ServerError) as failure:
+        server.version()
+    assert hint in failure.value.hint
+
+
+@pytest.mark.parametrize("version", ["0.1.32", "0.12.10", "0.5.5-rc1"])
+def test_a_server_that_is_too_old_is_refused_before_anything_is_sent(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, version: str
+) -> None:
+    standin.version = version
+    with pytest.raises(ServerError) as failure:
+        serve(server, model, receipt)
+    assert str(failure.value) == (
+        f"error: {standin.url}: Ollama {version} is too old to prove a model there: that takes 0.12.11 or newer\n"
+        "hint: update Ollama (https://ollama.com/download), then `dvc repro export`"
+    )
+    assert standin.requests == ["GET /api/version"]
+    assert not receipt.exists()
+
+
+@pytest.mark.parametrize("version", ["0.12.11", "0.24.0", "0.33.0-rc2", "1.0.0", "0.0.0"])
+def test_other_versions_are_taken(standin: StandIn, server: HttpServer, version: str) -> None:
+    standin.version = version
+    assert require_version(server) == version
+
+
+def test_a_version_that_is_none_is_refused(standin: StandIn, server: HttpServer) -> None:
+    standin.version = "latest"
+    with pytest.raises(ServerError, match="is it Ollama"):
+        require_version(server)
+
+
+@pytest.mark.parametrize("version", ["0.12.11", "0.24.0"])
+def test_servers_from_before_llama_server_serve_it_too(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, version: str
+) -> None:
+    standin.version = version
+    proved, _ = serve(server, model, receipt)
+    assert proved.version == version
+
+
+@pytest.fixture
+def raw_reply() -> Iterator[tuple[list[bytes], int]]:
+    """A socket that sends the given bytes to whoever connects, and its port."""
+    reply: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, contextlib.suppress(ConnectionError):  # the client hangs up when it has seen enough
+                    connection.recv(65536)
+                    for block in reply:
+                        connection.sendall(block)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield reply, listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=5)
+
+
+@pytest.mark.parametrize("body", [b"<html>a router's page</html>", b"[]", b'{"v": 1}', b"null"])
+def test_something_else_at_the_port_is_recognized(raw_reply: tuple[list[bytes], int], body: bytes) -> None:
+    reply, port = raw_reply
+    reply.append(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+    with (
+        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
+        pytest.raises(ServerError, match="not as Ollama does"),
+    ):
+        server.version()
+
+
+def test_an_endless_line_is_cut_off(raw_reply: tuple[list[bytes], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_stream, "MAX_LINE_BYTES", 4 << 20)
+    reply, port = raw_reply
+    reply.append(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\nConnection: close\r\n\r\n")
+    reply += [b"x" * (1 << 20)] * 6
+    with (
+        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
+        pytest.raises(ServerError, match="a line of more than 4194304 bytes"),
+    ):
+        server.version()
+
+
+def test_a_server_that_went_away_is_reported_after_five_tries() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    pauses: list[float] = []
+    with (
+        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=pauses.append) as server,
+        pytest.raises(ServerError, match=r"cannot list the models: the connection failed"),
+    ):
+        server.digest("a:b")
+    assert len(pauses) == 4
+    assert sum(pauses) <= 15

@@ -1,0 +1,87 @@
+import socket
+
+import pytest
+from ollama._client import _parse_host
+
+from ollamake.errors import ServerError
+from ollamake.ollama.address import Address, parse_address, server_address, why_silent
+
+FORMS = [
+    *("", "1.2.3.4", ":56789", "1.2.3.4:56789", "http://1.2.3.4", "https://1.2.3.4", "https://1.2.3.4:56789"),
+    *(
+        "example.com",
+        "example.com:56789",
+        "http://example.com",
+        "https://example.com",
+        "example.com/",
+        "example.com/path",
+    ),
+    *("example.com:56789/path/", "https://example.com:56789/a/b", "[0001:002:003:0004::1]", "[::1]:56789/path"),
+    *("http://[0001:002:003:0004::1]", "https://[::1]:56789/path/", "localhost", "http://user:secret@example.com:80"),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_read_as_the_ollama_client_reads_it(form: str) -> None:
+    assert parse_address(form).url == _parse_host(form)
+
+
+@pytest.mark.parametrize(
+    ("form", "address"),
+    [
+        ("", Address("http://127.0.0.1:11434", "127.0.0.1", 11434)),
+        ("[::1]", Address("http://[::1]:11434", "::1", 11434)),
+        ("https://gpu.example/ollama", Address("https://gpu.example:443/ollama", "gpu.example", 443)),
+        (' "gpu:5"\n', Address("http://gpu:5", "gpu", 5)),
+        ("0.0.0.0", Address("http://127.0.0.1:11434", "127.0.0.1", 11434)),  # noqa: S104
+        ("http://0.0.0.0:5", Address("http://127.0.0.1:5", "127.0.0.1", 5)),
+        ("[::]:5", Address("http://[::1]:5", "::1", 5)),
+    ],
+)
+def test_host_and_port_are_those_of_a_socket(form: str, address: Address) -> None:
+    assert parse_address(form) == address
+
+
+@pytest.mark.parametrize(
+    "form", ["ftp://a", "file:///etc/passwd", "host:port", "host:99999", "http://[::1", "a://b://c"]
+)
+def test_what_is_no_address_is_refused_with_what_was_written(form: str) -> None:
+    with pytest.raises(ServerError) as failure:
+        parse_address(form)
+    assert failure.value.where == f"OLLAMA_HOST={form}"
+    assert "write host:port" in failure.value.hint
+
+
+def test_the_environment_names_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "10.1.2.3:4")
+    assert server_address().url == "http://10.1.2.3:4"
+    monkeypatch.delenv("OLLAMA_HOST")
+    assert server_address().url == "http://127.0.0.1:11434"
+
+
+def test_a_listening_socket_is_not_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert why_silent(parse_address(f":{port}")) == ""
+    assert why_silent(parse_address(f":{port}")) == "connection refused"
+
+
+def test_a_host_that_does_not_answer_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, timeout: float) -> None:
+        assert timeout <= 2
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", never)
+    assert why_silent(parse_address("example.com")) == "no answer within 2 s"
+
+
+def test_a_host_that_no_name_server_could_know_is_unknown() -> None:
+    assert why_silent(parse_address("a" * 64)) == "unknown host"
+
+
+def test_an_unknown_host_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", unknown)
+    assert why_silent(parse_address("nowhere.invalid")) == "unknown host"

@@ -1,0 +1,82 @@
+import pytest
+from pydantic import PositiveInt
+
+from ollamake import params
+from ollamake.errors import ParamsError
+from ollamake.params import StageParams
+
+
+class Train(StageParams):
+    learning_rate: float
+    lora_rank: PositiveInt
+
+
+def read(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return params.read(path)
+
+
+def findings(tmp_path, text):
+    return params.findings(read(tmp_path, text), {"train": Train})
+
+
+def test_a_valid_file_has_no_findings(tmp_path):
+    assert findings(tmp_path, "learning_rate: 2e-5\nlora_rank: 16\n") == []
+
+
+def test_a_number_in_exponent_form_is_a_number_as_it_is_for_dvc(tmp_path):
+    assert read(tmp_path, "learning_rate: 2e-5\n")["learning_rate"] == 2e-5
+
+
+def test_an_unknown_parameter_names_its_line_and_the_one_that_was_meant(tmp_path):
+    text = "learning_rate: 0.1\nlora_rank: 16\nlora_rnk: 8\n"
+    assert findings(tmp_path, text) == ["line 3: lora_rnk: no stage reads this parameter; did you mean lora_rank?"]
+
+
+def test_a_mistyped_value_is_named_with_its_line_and_stage(tmp_path):
+    [finding] = findings(tmp_path, "learning_rate: 0.1\nlora_rank: sixteen\n")
+    assert finding == "line 2: lora_rank: input should be a valid integer, but it is 'sixteen' (stage train)"
+
+
+def test_a_number_in_quotes_is_refused_because_dvc_would_compare_it_as_text(tmp_path):
+    assert len(findings(tmp_path, 'learning_rate: "0.1"\nlora_rank: 16\n')) == 1
+
+
+def test_all_problems_are_reported_at_once(tmp_path):
+    assert len(findings(tmp_path, "learning_rate: high\nlora_rank: -1\nextra: 1\n")) == 3
+
+
+def test_a_missing_parameter_is_named(tmp_path):
+    assert findings(tmp_path, "lora_rank: 16\n") == ["learning_rate: is missing (stage train)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [1\n", "is not valid YAML"),
+        ("a: 1\na: 2\n", "is not valid YAML"),
+        ("a:\t- 1\n\tb: 2\n", "is not valid YAML"),
+        ("just text\n", "holds no `key: value` lines"),
+        ("a: !!python/object:os.system x\nb: {\n", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_with_its_place(tmp_path, text, problem):
+    with pytest.raises(ParamsError, match=problem):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ParamsError, match="cannot be read"):
+        params.read(tmp_path / "params.yaml")
+
+
+def test_a_python_object_in_the_file_stays_inert(tmp_path):
+    content = read(tmp_path, "learning_rate: !!python/object/apply:os.system [touch owned]\nlora_rank: 1\n")
+    assert params.findings(content, {"train": Train})
+    assert not (tmp_path / "owned").exists()
+
+
+def test_the_parameters_of_this_repository_are_valid():
+    params.check(params.read())

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from ollamake import summary
+from ollamake.errors import OllamakeError
+
+SCORES = dict.fromkeys(summary.NAMES, 0.25) | {"items": 3}
+FILE = {
+    "size_bytes": 1_500_000,
+    "top1_agreement": 1.0,
+    "tokens": 7,
+    "exact_sequences": 2,
+    "prompts": 2,
+    "mean_abs_dlogprob": 0.001,
+    "checks": {"stops": 2, "weights": 1},
+}
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    write("metrics/evaluate.json", json.dumps({"base": SCORES, "tuned": SCORES, "gain": SCORES}))
+    write("metrics/convert.json", json.dumps({"F16": FILE, "Q8_0": FILE, "seconds": 1.0}))
+    write("models/gguf/model-Q8_0.gguf", "x" * 200_000)
+    receipt("not served: no Ollama server at http://127.0.0.1:11434 (connection refused)")
+    return tmp_path
+
+
+def write(name, text):
+    path = summary.Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def receipt(status, proved=None):
+    write("models/export/receipt.json", json.dumps({"model": "my-model", "status": status, "proved": proved}))
+
+
+def test_scores_parity_and_artifacts_are_on_one_screen(workspace, capsys):
+    summary.show()
+    text = capsys.readouterr().out
+    assert "3 test conversations" in text
+    assert "25.0%" in text
+    assert "Q8_0   1.5 MB   100.0% of 7        2 of 2" in text
+    assert "models/gguf" in text
+    assert "0.2 MB" in text
+    assert "…" not in text, "a column does not fit into a terminal of 80 columns"
+    assert len(text.splitlines()) < 45
+
+
+def test_a_model_that_is_not_served_comes_with_the_reason_and_the_command(workspace, capsys):
+    summary.show()
+    text = capsys.readouterr().out
+    assert "Not served: no Ollama server at http://127.0.0.1:11434 (connection refused)" in text
+    assert "dvc repro export && ollama run my-model" in text
+
+
+def test_a_served_model_comes_with_the_line_to_run_it(workspace, capsys):
+    receipt("served", {"server": "http://127.0.0.1:11434"})
+    summary.show()
+    assert capsys.readouterr().out.endswith("Try it:\n\n    ollama run my-model\n")
+
+
+def test_without_a_build_the_command_for_one_is_given(workspace):
+    summary.Path("metrics/convert.json").unlink()
+    with pytest.raises(OllamakeError, match=r"metrics/convert.json: there is no finished build\nhint: `make build`"):
+        summary.show()

@@ -1,0 +1,145 @@
+"""Training on a tiny random model: what is learned, what is written, and what does not depend on the batch."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ollamake.base import Base
+from ollamake.errors import ParamsError, TrainingError
+from ollamake.labels import IGNORE_INDEX
+from ollamake.tokens import tables
+from stages import train
+
+pytestmark = pytest.mark.slow
+LENGTHS = (9, 14, 11, 17, 10, 12, 15, 8)
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {
+            "id": str(number),
+            "input_ids": ids,
+            "labels": [IGNORE_INDEX] * (length // 2) + ids[length // 2 :],
+            "prompt_length": length // 2,
+            "prompt": "",
+            "reference": "",
+        }
+        for number, length in enumerate(LENGTHS)
+        for ids in [[100 + (number * 31 + place * 7) % 900 for place in range(length)]]
+    ]
+    for path in (train.TRAIN, train.VAL):
+        tables.write(path, tables.Split(rows=rows))
+    return tmp_path
+
+
+def params(**changes):
+    values = {
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 0.01,
+        "lora_alpha": 8,
+        "lora_dropout": 0.0,
+        "lora_rank": 4,
+        "lora_target_modules": "all-linear",
+        "lr_scheduler": "linear",
+        "max_grad_norm": 1.0,
+        "max_steps": 3,
+        "num_epochs": 5,
+        "per_device_batch_size": 8,
+        "precision": "fp32",
+        "train_seed": 1,
+        "warmup_ratio": 0.0,
+        "weight_decay": 0.0,
+    }
+    return train.Params(**{**values, **changes})
+
+
+def run(tiny_base: Path, **changes):
+    """Train and return the losses of each step, the summary and the adapter's bytes."""
+    from ollamake.sft.log import TrainingLog
+    from ollamake.sft.trainer import fine_tune
+
+    base = Base(tiny_base, {"name": "tiny"})
+    with TrainingLog("metrics/train.json", "plots/train") as log:
+        result = fine_tune(base, train.TRAIN, train.VAL, params(**changes), train.ADAPTER, log)
+        log.summary.update(result)
+    return series("train_loss"), result, (train.ADAPTER / "adapter_model.safetensors").read_bytes()
+
+
+def series(name):
+    lines = Path(f"plots/train/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(line.split("\t")[1]) for line in lines]
+
+
+def test_training_lowers_the_loss_and_writes_every_step(workspace, tiny_base):
+    losses, result, _ = run(tiny_base, max_steps=8)
+    assert losses[-1] < losses[0]
+    assert len(losses) == result["steps"] == 8
+    assert [len(series(name)) for name in ("learning_rate", "gradient_norm", "tokens_per_second")] == [8, 8, 8]
+    assert result["tokens"] == 8 * sum(LENGTHS)
+    assert json.loads(Path("metrics/train.json").read_text())["val_loss"] == result["val_loss"]
+    assert min(series("tokens_per_second")) > 0
+
+
+def test_the_adapter_names_the_base_model_and_no_folder_of_this_machine(workspace, tiny_base):
+    run(tiny_base, max_steps=1)
+    files = sorted(file.name for file in train.ADAPTER.iterdir())
+    assert files == ["adapter_config.json", "adapter_model.safetensors"]
+    config = (train.ADAPTER / "adapter_config.json").read_text()
+    assert json.loads(config)["base_model_name_or_path"] == "tiny"
+    assert str(tiny_base.parent) not in config
+
+
+def test_the_same_inputs_give_the_same_bytes_and_another_seed_does_not(workspace, tiny_base):
+    once = run(tiny_base, lora_dropout=0.1)[2]
+    assert run(tiny_base, lora_dropout=0.1)[2] == once
+    assert run(tiny_base, lora_dropout=0.1, train_seed=2)[2] != once
+
+
+def test_accumulating_single_rows_equals_one_batch(workspace, tiny_base):
+    whole = run(tiny_base, per_device_batch_size=8, gradient_accumulation_steps=1)[0]
+    pieces = run(tiny_base, per_device_batch_size=1, gradient_accumulation_steps=8)[0]
+    assert pieces == pytest.approx(whole, rel=1e-4)
+
+
+def test_the_loss_is_that_of_the_supervised_tokens_alone(workspace, tiny_base):
+    import pyarrow.parquet as pq
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    first = run(tiny_base, max_steps=1)[0][0]
+    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    total, count = 0.0, 0
+    for row in pq.read_table(train.TRAIN).to_pylist():
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+        with torch.no_grad():
+            logprobs = model(ids).logits[0, :-1].log_softmax(-1)
+        for place, label in enumerate(labels[0, 1:].tolist()):
+            if label != IGNORE_INDEX:
+                total, count = total - logprobs[place, label].item(), count + 1
+    assert first == pytest.approx(total / count, rel=1e-4)
+
+
+def test_the_loss_is_finite_where_a_whole_column_carries_none(workspace, tiny_base):
+    losses, _, _ = run(tiny_base, per_device_batch_size=2, max_steps=4)
+    assert all(0 < loss < 50 for loss in losses)
+
+
+def test_the_validation_loss_does_not_depend_on_the_batch_size(workspace, tiny_base):
+    figures = [
+        run(tiny_base, max_steps=1, learning_rate=1e-9, per_device_batch_size=size)[1]["val_loss"] for size in (3, 8)
+    ]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6)
+
+
+def test_a_diverged_training_is_refused_and_leaves_no_adapter(workspace, tiny_base):
+    with pytest.raises(TrainingError, match=r"training diverged.*\n?.*hint: lower learning_rate"):
+        run(tiny_base, learning_rate=1e30, max_steps=4, max_grad_norm=1e30)
+    assert not train.ADAPTER.exists()
+
+
+def test_a_mistyped_layer_is_refused_with_the_names_there_are(workspace, tiny_base):
+    with pytest.raises(ParamsError, match=r"no layer named v_prj\nhint: all-linear, or some of: .*q_proj.* v_proj"):
+        run(tiny_base, lora_target_modules="q_proj v_prj")

@@ -25,9 +25,9 @@ def store() -> Path:
 class Base:
     """A base model in the store.
 
-    `record` is the content of models/base.json: `name`, `source`, `revision`, `license`, `architecture`, `key`, and
-    `files` (name to sha256). `folder` holds config.json, *.safetensors, tokenizer.json, tokenizer_config.json,
-    chat_template.jinja and generation_config.json.
+    `record` is the content of models/base.json: `name`, `source`, `revision`, `license`, `architecture`, `key`,
+    `files` (name to sha256), and `chat_template` where that is one of models/templates. `folder` holds config.json,
+    *.safetensors, tokenizer.json, tokenizer_config.json, chat_template.jinja and generation_config.json.
     """
 
     folder: Path

@@ -1,33 +1,31 @@
 """The command line around the graph; `dvc` itself runs the stages."""
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ollamake.errors import OllamakeError
+from ollamake.look.commands import data
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="make for fine-tuned models, on DVC.")
 
+class _Edge(TyperGroup):
+    """The edge of the program: here an OllamakeError becomes its message and exit code 1."""
 
-def _said_clearly(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn an OllamakeError into its message and exit code 1."""
-
-    @wraps(command)
-    def wrapped(*args: object, **options: object) -> None:
+    def invoke(self, ctx: Any) -> Any:
         try:
-            command(*args, **options)
+            return super().invoke(ctx)
         except OllamakeError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from error
 
-    return wrapped
+
+app = typer.Typer(cls=_Edge, no_args_is_help=True, add_completion=False, help="make for fine-tuned models, on DVC.")
+app.add_typer(data, name="data")
 
 
 @app.command()
-@_said_clearly
 def check() -> None:
     """Check params.yaml and the files that it names, before any work."""
     from ollamake import params, preflight
@@ -39,7 +37,6 @@ def check() -> None:
 
 
 @app.command()
-@_said_clearly
 def summary() -> None:
     """Show what the last build came to: scores, parity, sizes, and how to run the model."""
     from ollamake.summary import show
@@ -48,7 +45,6 @@ def summary() -> None:
 
 
 @app.command()
-@_said_clearly
 def plots_page(path: Annotated[Path, typer.Argument(help="the HTML file to write")]) -> None:
     """Write the offline page that `dvc plots` fills."""
     from ollamake.plots_page import write_plots_page

@@ -100,7 +100,7 @@ def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes * 1.05:
         raise DiskError(
-            f"{purpose} needs {needed_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} GB are free",
+            f"{purpose} needs {needed_bytes / 1e6:,.0f} MB, {free_bytes / 1e6:,.0f} MB are free",
             where=str(folder),
             hint="free some space (`dvc gc --workspace --all-experiments --dry` shows what DVC could drop), "
             "then run `dvc repro` again",

@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import DocumentStartEvent, MappingStartEvent, NodeEvent, ScalarEvent
 
 from ollamake.errors import ParamsError
 
 PARAMS = Path("params.yaml")
+RESTORE = "correct the file, or `git diff params.yaml` to see what changed"
+SHOWN_CHARACTERS = 80
 Schema = TypeVar("Schema", bound="StageParams")
 
 
@@ -23,20 +26,52 @@ class StageParams(BaseModel):
     A default here would be a parameter that DVC cannot see; a coerced type would differ from the one DVC compares.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 def read(path: Path = PARAMS) -> Mapping[str, Any]:
     """Return the top-level mapping of `path`, which knows the line of each key. Raises ParamsError."""
     try:
-        content = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_more_than_values(text, path)
+        content = YAML(typ="rt").load(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise ParamsError(f"cannot be read: {error}", where=str(path)) from error
-    except YAMLError as error:
-        raise ParamsError(f"is not valid YAML: {error}", where=str(path)) from error
+        raise ParamsError(f"cannot be read: {error}", where=str(path), hint=RESTORE) from error
+    except MarkedYAMLError as error:
+        where = f"{path}, line {error.problem_mark.line + 1}"
+        raise ParamsError(f"is not valid YAML: {error.problem}", where=where, hint=RESTORE) from error
+    except (YAMLError, ValueError) as error:  # ValueError: a date without such a day, a number of 5,000 digits
+        raise ParamsError(f"is not valid YAML: {str(error).splitlines()[0]}", where=str(path), hint=RESTORE) from error
     if not isinstance(content, Mapping):
-        raise ParamsError("holds no `key: value` lines", where=str(path))
+        raise ParamsError("holds no `key: value` lines", where=str(path), hint=RESTORE)
     return content
+
+
+def _refuse_more_than_values(text: str, path: Path) -> None:
+    """Raise ParamsError for what YAML can do beyond `key: value`, before any of it is done.
+
+    Nine lines of anchors and aliases are a billion values; tags make objects; `%YAML 1.1` means other values to us than
+    to DVC.
+    """
+    inside = False
+    for event in YAML(typ="rt", pure=True).parse(text):
+        if extra := _beyond_a_value(event, inside=inside):
+            where = f"{path}, line {event.start_mark.line + 1}"
+            raise ParamsError(f"{extra}; a parameter is one number, word or text", where=where, hint=RESTORE)
+        inside = inside or isinstance(event, MappingStartEvent)
+
+
+def _beyond_a_value(event: Any, *, inside: bool) -> str:
+    """Return what an event of the YAML parser is, empty for what params.yaml needs."""
+    if isinstance(event, DocumentStartEvent):
+        return "has a %YAML directive" if event.version or event.tags else ""
+    if not isinstance(event, NodeEvent):
+        return ""
+    if event.anchor:
+        return f"has the anchor or alias {event.anchor}"
+    if tag := getattr(event, "tag", None):
+        return f"has the tag {tag}"
+    return "has a list or a mapping in it" if inside and not isinstance(event, ScalarEvent) else ""
 
 
 def schemas() -> dict[str, type[StageParams]]:
@@ -70,8 +105,7 @@ def check(content: Mapping[str, Any], path: Path = PARAMS) -> None:
         raise ParamsError(
             "\n  ".join([f"{len(found)} problem{'s' if len(found) > 1 else ''}", *found]),
             where=str(path),
-            hint="correct the file, or `git diff params.yaml` to see what changed; the comment beside each key says "
-            "what it takes",
+            hint=f"{RESTORE}; the comment beside each key says what it takes",
         )
 
 
@@ -100,7 +134,14 @@ def _message(detail: Any) -> str:
         return "is missing"
     if not detail["loc"]:
         return str(detail["ctx"]["error"])
-    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, but it is {detail['input']!r}"
+    # Of a validator of our own, without pydantic's "Value error, " before it.
+    text = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else detail["msg"]
+    return f"{text[0].lower()}{text[1:]}, but it is {_shown(detail['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def _unknown(key: str, known: set[str]) -> str:

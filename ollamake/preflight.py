@@ -1,34 +1,17 @@
 """What can be found wrong before the first stage starts, in kinder words than DVC has for it."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ollamake.data.location import refuse_replaced
-from ollamake.data.rows import require_file
-from ollamake.errors import DataError
+from ollamake.collect import request
+from ollamake.data.formats.reading import chunks
+
+# Enough to tell a format by; a folder of ten thousand shards is looked through in seconds.
+FIRST_BYTES = 1 << 16
 
 
 def check(content: Mapping[str, Any]) -> None:
-    """Raise DataError where `data_source` cannot be read, or would be deleted by the build."""
-    source = Path(content["data_source"])
-    try:
-        source.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            "there is no such file",
-            where=str(source),
-            hint="data_source in params.yaml names your data, or a recipe such as data/sources/command-line.yaml",
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"cannot be looked at: {error.strerror}",
-            where=str(source),
-            hint=f"`namei -l {source}` shows which folder on the way is closed",
-        ) from error
-    refuse_replaced(content["data_source"])
-    if not os.access(source, os.R_OK):
-        raise DataError("this file cannot be read", where=str(source), hint=f"`chmod +r {source}`")
-    if source.suffix == ".jsonl":
-        require_file(source)
+    """Raise DataError where `data_source` is not there, cannot be read, or would be deleted by the build; offline."""
+    for source in request.parse(content["data_source"], content["data_files"]):
+        for file in source.own_files:
+            next(chunks(file, block_bytes=FIRST_BYTES), None)

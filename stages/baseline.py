@@ -10,7 +10,7 @@ from ollamake.files import atomic_folder, write_json, write_jsonl
 from ollamake.scoring.items import read_items
 from ollamake.stage import StageParams, run
 
-TEST = Path("data/tokenized/test.parquet")
+TEST = Path("data/tokenized/test.arrow")
 BASELINE, METRICS = Path("models/baseline"), Path("metrics/baseline.json")
 
 

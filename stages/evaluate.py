@@ -11,7 +11,7 @@ from ollamake.scoring import comparison
 from ollamake.scoring.items import read_items
 from ollamake.stage import StageParams, run
 
-TEST, ADAPTER = Path("data/tokenized/test.parquet"), Path("models/adapter")
+TEST, ADAPTER = Path("data/tokenized/test.arrow"), Path("models/adapter")
 PREDICTIONS, BASELINE = Path("models/baseline/predictions.jsonl"), Path("models/baseline/scores.json")
 METRICS, SAMPLES, SCORES = Path("metrics/evaluate.json"), Path("models/samples.md"), Path("plots/evaluate/scores.csv")
 

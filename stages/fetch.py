@@ -9,17 +9,22 @@ from ollamake.files import write_json
 from ollamake.resolve.catalog import read_catalog
 from ollamake.resolve.request import parse
 from ollamake.resolve.shelf import fetch
+from ollamake.resolve.template import named_template
 from ollamake.stage import StageParams, run
 
 
 class Params(StageParams):
     base_model: Annotated[str, Field(min_length=1)]
     base_model_revision: Annotated[str, Field(min_length=1)]
+    chat_template: Annotated[str, Field(min_length=1)]
 
 
 def main(params: Params) -> None:
-    source = parse(params.base_model, params.base_model_revision, read_catalog(), store().parent)
-    record = fetch(source, store())
+    template = named_template(params.chat_template)
+    source = parse(
+        params.base_model, params.base_model_revision, read_catalog(), store().parent, needs_template=template is None
+    )
+    record = fetch(source, store(), template)
     write_json(RECORD, record)
     base = open_base()
     print(

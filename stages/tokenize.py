@@ -1,18 +1,18 @@
-"""Render the conversations with the base model's chat template, tokenize them, mask what carries no loss."""
+"""Render the conversations with the base model's chat template, tokenize them, mask what carries no loss, pack them."""
 
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from ollamake.base import RECORD, open_base
-from ollamake.chat import ChatTemplate
-from ollamake.errors import DataError, ParamsError
-from ollamake.files import atomic_write, read_jsonl, write_json
+from ollamake.base import RECORD, Base, open_base
+from ollamake.errors import ParamsError
+from ollamake.files import atomic_folder, atomic_write, write_json
+from ollamake.parallel import in_order
 from ollamake.stage import StageParams, run
-
-if TYPE_CHECKING:
-    from ollamake.tokens.tables import Split
+from ollamake.tokens.judge import refuse_split
+from ollamake.tokens.tally import Tally
 
 PREPARED, TOKENIZED = Path("data/prepared"), Path("data/tokenized")
 METRICS, LENGTHS = Path("metrics/tokenize.json"), Path("plots/tokenize/lengths.csv")
@@ -20,54 +20,59 @@ SPLITS = ("train", "val", "test")
 
 
 class Params(StageParams):
-    max_length: PositiveInt
+    max_length: Annotated[int, Field(ge=2)]
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]
+    packing: bool
     system_prompt: str
+    too_long: Literal["drop", "truncate_left", "truncate_right"]
 
 
 def main(params: Params) -> None:
-    from tokenizers import Tokenizer
-
     from ollamake.tokens import tables
-    from ollamake.tokens.encode import Encoder
 
     base = open_base(RECORD)
-    if params.max_length > base.context_length:
-        raise ParamsError(
-            f"max_length is {params.max_length}, but {base.record['name']} reads {base.context_length} tokens at most",
-            where="params.yaml",
-            hint=f"`dvc exp run -S max_length={base.context_length}`, or a base model with a longer context",
-        )
-    encoder = Encoder(
-        template=ChatTemplate.of(base.folder),
-        tokenizer=Tokenizer.from_file(str(base.folder / "tokenizer.json")),
-        end_ids=base.end_ids,
-        system_prompt=params.system_prompt,
-        max_length=params.max_length,
-    )
-    splits = {name: tables.tokenize(read_jsonl(PREPARED / f"{name}.jsonl"), encoder) for name in SPLITS}
-    for name, split in splits.items():
-        print(split.line(name))
-        refuse_loss(name, split, params.max_rejected_fraction)
-    for name, split in splits.items():
-        tables.write(TOKENIZED / f"{name}.parquet", split)
-    write_json(METRICS, {name: tables.counts(split) for name, split in splits.items()})
+    refuse_length(params.max_length, base)
+    with atomic_folder(TOKENIZED) as folder:
+        tallies = write_splits(params, base, folder)
+        for name, tally in tallies.items():
+            print(tally.line(name))
+            refuse_split(name, tally, PREPARED / f"{name}.jsonl", params.max_rejected_fraction)
+        packs = tables.write_packs(folder, params.max_length if params.packing else 0)
+    metrics = {name: tally.metrics() for name, tally in tallies.items()}
+    if packs:
+        fill = metrics["train"]["tokens"] / (packs * params.max_length)
+        metrics["train"]["packs"] = {"rows": packs, "fill": round(fill, 4)}
+    write_json(METRICS, metrics)
     with atomic_write(LENGTHS) as partial:
-        bins = tables.length_histogram(splits["train"])
+        bins = tallies["train"].length_histogram(params.max_length)
         partial.write_text("tokens,conversations\n" + "".join(f"{start},{count}\n" for start, count in bins))
 
 
-def refuse_loss(name: str, split: "Split", limit: float) -> None:
-    """Raise DataError when the split is empty, or has lost more than `limit` of its conversations."""
-    if split.rows and split.dropped_fraction <= limit:
-        return
-    refused = any("refused by the chat template" in reason for reason in split.dropped)
-    advice = "`system_prompt: ''` if the template takes no system message" if refused else "raise max_length"
-    raise DataError(
-        f"{split.line(name)}; max_rejected_fraction allows {limit:.1%}" if split.dropped else f"{name}: it is empty",
-        where=str(PREPARED / f"{name}.jsonl"),
-        hint=f"{advice}, or correct the records" if split.dropped else f"raise {name}_fraction, or bring more records",
-    )
+def write_splits(params: Params, base: Base, folder: Path) -> dict[str, Tally]:
+    """Tokenize every split to an Arrow file in `folder`; return what became of its records."""
+    from ollamake.tokens import tables
+    from ollamake.tokens.blocks import Tokenize, blocks
+
+    work = Tokenize(base, params.system_prompt, params.max_length, params.too_long)
+    pieces = (block for name in SPLITS for block in blocks(name, PREPARED / f"{name}.jsonl"))
+    tallies = {name: Tally() for name in SPLITS}
+    # One stream for all splits, so that the workers start once.
+    for name, batches in groupby(in_order(work, pieces), key=lambda batch: batch.split):
+        with tables.writer(folder / f"{name}.arrow", tables.SCHEMA) as arrow:
+            for batch in batches:
+                arrow.write_batch(batch.rows)
+                tallies[name].merge(batch.tally)
+    return tallies
+
+
+def refuse_length(max_length: int, base: Base) -> None:
+    """Raise ParamsError when the base model was not made for so long a sequence."""
+    if max_length > base.context_length:
+        raise ParamsError(
+            f"max_length is {max_length}, but {base.record['name']} reads {base.context_length} tokens at most",
+            where="params.yaml",
+            hint=f"`dvc exp run -S max_length={base.context_length}`, or a base model with a longer context",
+        )
 
 
 if __name__ == "__main__":

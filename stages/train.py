@@ -8,7 +8,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from ollamake.base import RECORD, open_base
 from ollamake.stage import StageParams, run
 
-TRAIN, VAL = Path("data/tokenized/train.parquet"), Path("data/tokenized/val.parquet")
+TRAIN, VAL = Path("data/tokenized/train.arrow"), Path("data/tokenized/val.arrow")
+PACKS = Path("data/tokenized/packs.arrow")
 ADAPTER = Path("models/adapter")
 METRICS, PLOTS = Path("metrics/train.json"), Path("plots/train")
 
@@ -26,6 +27,7 @@ class Params(StageParams):
     num_epochs: PositiveInt
     per_device_batch_size: PositiveInt
     precision: Literal["auto", "bf16", "fp32"]
+    train_order: Annotated[str, Field(pattern=r"^(random|given|length|loss|field:.+)$")]
     train_seed: NonNegativeInt
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: NonNegativeFloat
@@ -35,10 +37,10 @@ def main(params: Params) -> None:
     base = open_base(RECORD)
 
     from ollamake.sft.log import TrainingLog
-    from ollamake.sft.trainer import fine_tune
+    from ollamake.sft.trainer import Tokens, fine_tune
 
     with TrainingLog(str(METRICS), str(PLOTS)) as log:
-        result = fine_tune(base, TRAIN, VAL, params, ADAPTER, log)
+        result = fine_tune(base, Tokens(TRAIN, PACKS, VAL), params, ADAPTER, log)
         log.summary.update(result)
 
 

@@ -2,24 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
-from pydantic import Field as Constrained
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import AfterValidator, StringConstraints
 
-from ollamake.errors import DataError
+from ollamake.collect.grammar import Part, load, not_empty, validate
 
 Requirement = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+_-]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Words = tuple[str, ...]
-
-
-class Part(BaseModel):
-    """A part of a recipe: every key known, none coerced but a YAML list to a tuple."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Package(Part):
@@ -40,7 +31,7 @@ class Package(Part):
 class Recipe(Part):
     """What to read from which packages."""
 
-    packages: Annotated[tuple[Package, ...], Constrained(min_length=1)]
+    packages: Annotated[tuple[Package, ...], AfterValidator(not_empty)]
     commands: Words = ()  # names of commands that have no sheet of their own
     telling: Mapping[str, Words] = {}  # words of a sentence that tell which command is meant
     drop: Mapping[str, Words] = {}  # openings of sentences that read badly, by sheet
@@ -48,18 +39,11 @@ class Recipe(Part):
 
 def read(path: Path) -> Recipe:
     """Return the recipe in `path`. Raises DataError that names every wrong key."""
-    try:
-        return Recipe.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot be read: {error}", where=str(path), hint="data_source in params.yaml names the recipe"
-        ) from error
-    except YAMLError as error:
-        raise DataError(f"is not valid YAML: {error}", where=str(path)) from error
-    except ValidationError as error:
-        found = [f"{'.'.join(map(str, detail['loc'])) or 'recipe'}: {detail['msg']}" for detail in error.errors()]
-        raise DataError(
-            "\n  ".join(["is not a recipe", *found]),
-            where=str(path),
-            hint="data/sources/command-line.yaml shows what a recipe holds",
-        ) from error
+    return parse(load(path), path)
+
+
+def parse(content: Any, path: Path) -> Recipe:
+    """Return the content of `path` as a recipe. Raises DataError that names every wrong key."""
+    keys = {*Recipe.model_fields, *Package.model_fields}
+    hint = "data/sources/command-line.yaml shows what a recipe holds"
+    return validate(Recipe, content, keys, where=path, noun="a recipe", hint=hint)

@@ -1,13 +1,21 @@
-"""Which split a conversation belongs to, by its content alone: adding or removing rows moves no other row."""
+"""Which split a row belongs to, by its content alone: adding or removing rows moves no other row."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ollamake.data.conversations import Message
+import orjson
 
-DIGEST_BYTES = 16
+from ollamake.data.conversations import Content, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SPLITS = ("train", "val", "test", "probe")
+HASH_BYTES = 8
+Prompt = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -19,26 +27,64 @@ class Fractions:
     val: float
 
 
-def content_hash(messages: Sequence[Message]) -> bytes:
-    """Return 16 bytes that are equal for equal conversations."""
-    return _hash([[message["role"], message["content"]] for message in messages])
+def content_hash(content: Content) -> bytes:
+    """Return 8 bytes that are equal for equal conversations, or texts."""
+    if isinstance(content, str):
+        return _digest(orjson.dumps([("text", content)]))
+    return _digest(orjson.dumps([(message["role"], message["content"]) for message in content]))
 
 
-def split_of(messages: Sequence[Message], fractions: Fractions, seed: int) -> str:
-    """Return probe, test, val or train, by where the hash of the prompt falls between 0 and 1.
+def opening(content: Content) -> Prompt:
+    """Return (role, text) of all before the first answer, or of all of a plain text, in the form that is compared.
 
-    The prompt is everything before the last answer. Case and the amount of white space are left out of the hash: two
-    answers to one question, and two spellings of it, must not be on both sides of a split.
+    What follows is left out, or a conversation and its own beginning, a row of another length, could be on both sides
+    of a split. So are case and the amount of white space: two answers to one question, and two spellings of it, belong
+    together too.
     """
-    prompt = [[message["role"], " ".join(message["content"].casefold().split())] for message in messages[:-1]]
-    place = int.from_bytes(_hash([seed, prompt])[:8], "big") / 2**64
-    for name, share in (("probe", fractions.probe), ("test", fractions.test), ("val", fractions.val)):
-        if place < share:
-            return name
-        place -= share
-    return "train"
+    if isinstance(content, str):
+        return [("text", _folded(content))]
+    return [(message["role"], _folded(message["content"])) for message in content[: _opening_length(content)]]
 
 
-def _hash(content: list[object]) -> bytes:
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).digest()[:DIGEST_BYTES]
+def reply(messages: Sequence[Message]) -> str:
+    """Return all that follows the opening, messages apart by a NUL, which none of them holds."""
+    return "\0".join(message["content"] for message in messages[_opening_length(messages) :])
+
+
+def place_hash(prompt: Prompt, seed: int) -> bytes:
+    """Return 8 bytes: the place of a prompt between 0 and 2⁶⁴."""
+    return _digest(b"[%d,%b]" % (seed, orjson.dumps(prompt)))
+
+
+def splits_of(places: "NDArray[np.uint64]", fractions: Fractions) -> "NDArray[np.uint8]":
+    """Return for each place an index into SPLITS: probe lies first, then test, then val, then train."""
+    import numpy as np
+
+    found = np.zeros(len(places), np.uint8)
+    share = places / 2.0**64
+    waiting = np.ones(len(places), bool)
+    for name, fraction in (("probe", fractions.probe), ("test", fractions.test), ("val", fractions.val)):
+        chosen = waiting & (share < fraction)
+        found[chosen] = SPLITS.index(name)
+        waiting &= ~chosen
+        share -= fraction
+    return found
+
+
+def said(prompt: Prompt) -> str:
+    """Return what near duplicates are told by: the prompt without its system message, which many rows share."""
+    return " ".join(text for role, text in prompt if role != "system")
+
+
+def _opening_length(messages: Sequence[Message]) -> int:
+    return 2 if messages[0]["role"] == "system" else 1
+
+
+def _folded(text: str) -> str:
+    folded = text.casefold()
+    # Of all white space, only the blank is printable: most texts need not be taken apart.
+    return folded if folded.isprintable() and "  " not in folded else " ".join(folded.split())
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:HASH_BYTES]

@@ -9,19 +9,25 @@ from ollamake.errors import ConversionError, ParityError
 from ollamake.gguf.findings import difference, first_difference
 
 TEMPLATES = Path(__file__).parent / "templates"
+OWN = Path("models/templates")
 SYSTEM_SLOT = "DEFAULT_SYSTEM"
 
 
-def candidates(default_system: str, folder: Path = TEMPLATES) -> dict[str, str]:
-    """Return the Go templates by file name; those with a slot for the model's own system text only if it has one."""
-    sources = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.gotmpl"))}
+def candidates(default_system: str) -> dict[str, str]:
+    """Return the Go templates by name, a person's own first; those of ours by their file names.
+
+    One with a slot for the model's own system text is there only if it has one.
+    """
+    files = {str(file): file for file in sorted(OWN.glob("*.gotmpl"))}
+    files |= {file.name: file for file in sorted(TEMPLATES.glob("*.gotmpl"))}
+    sources = {name: file.read_text(encoding="utf-8") for name, file in files.items()}
     text = default_system.replace("{{", '{{ "{{" }}')
     return {
         name: source.replace(SYSTEM_SLOT, text) for name, source in sources.items() if text or SYSTEM_SLOT not in source
     }
 
 
-def render(source: str, messages: Sequence[Message]) -> str:
+def render(source: str, messages: Sequence[Message], where: str = str(OWN)) -> str:
     """Return what Ollama makes of `source`: the data it passes for a chat without tools. Raises ConversionError."""
     import gotpl
 
@@ -32,9 +38,7 @@ def render(source: str, messages: Sequence[Message]) -> str:
     try:
         text: str = gotpl.render(source, data, missing_key="zero")
     except gotpl.TemplateError as error:
-        raise ConversionError(
-            f"is no Go template: {error}", where="ollamake/gguf/templates", hint="correct the file"
-        ) from error
+        raise ConversionError(f"is no Go template: {error}", where=where, hint="correct the file") from error
     return text
 
 
@@ -48,7 +52,7 @@ def choose(
     """
     differing: dict[str, dict[str, Any]] = {}
     for name, source in templates.items():
-        rendered = {conversation: render(source, conversations[conversation]) for conversation in expected}
+        rendered = {conversation: render(source, conversations[conversation], name) for conversation in expected}
         differing[name] = {key: text for key, text in rendered.items() if text != expected[key]}
         if not differing[name]:
             return source
@@ -64,7 +68,7 @@ def choose(
     raise ParityError(
         f"none of the {len(templates)} Go templates writes the prompts of training\n"
         f"  closest is {closest}: {right}; for {conversation!r} it differs:\n{shown}",
-        where="ollamake/gguf/templates",
-        hint="add a .gotmpl file there that writes what the base model's chat_template.jinja writes; where only spaces "
+        where=str(OWN),
+        hint="add a .gotmpl file there that writes what the chat template of training writes; where only spaces "
         "around a message differ, take them out of data_source and system_prompt, for no Go template can strip them",
     )

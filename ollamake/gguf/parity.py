@@ -20,6 +20,7 @@ from ollamake.gguf.reference import Judgement
 from ollamake.gguf.runtime import Runtime, Transcript
 
 LONGEST_PROMPT_TOKENS = 4096  # a longer one costs minutes on a CPU and proves no more
+TEXT_PROMPT_WORDS = 40
 CONTEXT_STEP = 256
 
 
@@ -47,11 +48,11 @@ def probe_questions(
 ) -> list[Question]:
     """Return the first `count` probe rows by id, of those that the template accepts and that fit into `room` tokens.
 
-    Raises ParityError for none.
+    A row of plain text asks with its first words. Raises ParityError for none.
     """
     found: list[Question] = []
     for row in sorted(rows, key=lambda row: str(row["id"])):
-        messages = with_system(row["messages"][:-1], system_prompt)
+        messages = with_system(_question(row), system_prompt)
         try:
             text = prompts.text(messages)
         except TemplateError:  # tokenize drops and counts such conversations: training has not seen them either
@@ -68,6 +69,12 @@ def probe_questions(
             hint="raise probe_fraction, so that some prompts are held out for the proof",
         )
     return found
+
+
+def _question(row: Mapping[str, Any]) -> list[Message]:
+    if "messages" in row:
+        return list(row["messages"][:-1])
+    return [{"role": "user", "content": " ".join(row["text"].split()[:TEXT_PROMPT_WORDS])}]
 
 
 def fixture_questions(system_prompt: str, prompts: Prompts) -> list[Question]:

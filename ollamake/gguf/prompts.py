@@ -36,7 +36,11 @@ class Prompts:
     @classmethod
     def of(cls, base: Base) -> "Prompts":
         """Read template, tokenizer and end tokens of `base`."""
-        return cls(ChatTemplate.of(base.folder), Tokenizer.from_file(str(base.folder / "tokenizer.json")), base.end_ids)
+        tokenizer = Tokenizer.from_file(str(base.folder / "tokenizer.json"))
+        # Some tokenizer.json files carry a truncation or padding from their training: it would change prompts unseen.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(ChatTemplate.of(base.folder), tokenizer, base.end_ids)
 
     def text(self, messages: Sequence[Message]) -> str:
         """Return the generation prompt. Raises jinja2.TemplateError where the template refuses the conversation."""

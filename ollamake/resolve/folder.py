@@ -31,10 +31,10 @@ class LocalFolder:
         """Always: the identity holds the state of every file."""
         return True
 
-    def bring(self, folder: Path, downloads: Path) -> Origin:  # noqa: ARG002 (a copy has nothing to go on from)
-        """Copy the files that make the model, nothing else."""
+    def bring(self, folder: Path, downloads: Path, *, needs_template: bool = True) -> Origin:  # noqa: ARG002
+        """Copy the files that make the model, nothing else; a copy has nothing to go on from in `downloads`."""
         small, weights = select([file.name for file in self.path.iterdir() if file.is_file()], str(self.path))
-        check_small_files(self.path, str(self.path))
+        check_small_files(self.path, str(self.path), needs_template=needs_template)
         names = [*small, *weights]
         require_space(folder, sum((self.path / name).stat().st_size for name in names), "copying the base model")
         say(f"copying the base model from {self.path}")

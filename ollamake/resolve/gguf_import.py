@@ -6,8 +6,9 @@ from pathlib import Path
 from ollamake.errors import BaseModelError
 from ollamake.files import read_json, require_space, sha256, write_json
 from ollamake.resolve.gguf_file import GgufFile
-from ollamake.resolve.gguf_tokenizer import write_tokenizer
+from ollamake.resolve.gguf_tokenizer import chat_template, write_tokenizer
 from ollamake.resolve.source import Origin, Record, say
+from ollamake.resolve.template import try_out
 from ollamake.resolve.tokenizer_parity import check_against_llama_cpp
 
 # Architectures whose vocabularies `gguf_tokenizer` can rebuild, by their name in GGUF.
@@ -38,16 +39,16 @@ class LocalGguf:
         """Always: the identity holds the state of the file."""
         return True
 
-    def bring(self, folder: Path, downloads: Path) -> Origin:  # noqa: ARG002 (nothing is downloaded)
-        """Import the file."""
-        import_gguf(self.path, folder)
+    def bring(self, folder: Path, downloads: Path, *, needs_template: bool = True) -> Origin:  # noqa: ARG002
+        """Import the file; nothing is downloaded."""
+        import_gguf(self.path, folder, needs_template=needs_template)
         gguf = GgufFile(self.path)
         digest = sha256(self.path)
         source = {"kind": "gguf", "file": self.path.name, "sha256": digest, "quantization": gguf.quantization}
         return Origin(source, f"sha256:{digest}", str(gguf.get("general.license") or "unknown"))
 
 
-def import_gguf(path: Path, folder: Path) -> None:
+def import_gguf(path: Path, folder: Path, *, needs_template: bool = True) -> None:
     """Write the model of the GGUF file `path` into the empty `folder` as safetensors, tokenizer and chat template.
 
     Quantized weights are expanded, which brings back no lost precision. Raises BaseModelError for an architecture or a
@@ -61,7 +62,9 @@ def import_gguf(path: Path, folder: Path) -> None:
             hint="set base_model to the hub id of the original model",
         )
     say(f"importing {path.name} ({gguf.quantization}): the tokenizer is rebuilt and compared with llama.cpp's")
-    write_tokenizer(gguf, folder)
+    write_tokenizer(gguf, folder, needs_template=needs_template)
+    if needs_template:
+        try_out(chat_template(gguf), folder, str(path))
     check_against_llama_cpp(folder, path)
     require_space(folder, 4 * gguf.parameters, "expanding the GGUF to float32")
     say(f"expanding {gguf.parameters / 1e6:,.0f} million weights to float32")

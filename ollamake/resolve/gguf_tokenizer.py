@@ -11,6 +11,7 @@ from typing import Any
 from ollamake.errors import BaseModelError
 from ollamake.files import write_json
 from ollamake.resolve.gguf_file import GgufFile
+from ollamake.resolve.template import FILE, without_template
 
 # Kinds of entries in tokenizer.ggml.token_type (llama.cpp, enum llama_token_type).
 CONTROL, USER_DEFINED = 3, 4
@@ -24,23 +25,25 @@ QWEN2_SPLIT = LLAMA3_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}")
 SUPPORTED = ("smollm", "llama-bpe", "qwen2")
 
 
-def write_tokenizer(gguf: GgufFile, folder: Path) -> None:
+def write_tokenizer(gguf: GgufFile, folder: Path, *, needs_template: bool = True) -> None:
     """Write tokenizer.json, tokenizer_config.json and chat_template.jinja of `gguf` into `folder`.
 
     Raises BaseModelError when the file has no chat template or splits text in a way that is not on the allow-list.
+    Without `needs_template` the template is left where it is.
     """
-    template = chat_template(gguf)
+    template = chat_template(gguf) if needs_template else ""
     tokenizer = build_tokenizer(gguf)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=True)
     write_json(folder / "tokenizer_config.json", _config(gguf))
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
+    if needs_template:
+        (folder / FILE).write_text(template, encoding="utf-8", newline="")
 
 
 def chat_template(gguf: GgufFile) -> str:
     """Return the Jinja chat template. Raises BaseModelError when the file has none."""
     template = gguf.get("tokenizer.chat_template")
     if not template:
-        raise BaseModelError("has no chat template", where=str(gguf.path), hint="name its instruct variant")
+        raise without_template(str(gguf.path))
     return str(template)
 
 

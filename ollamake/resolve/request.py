@@ -9,13 +9,16 @@ from ollamake.resolve.folder import LocalFolder
 from ollamake.resolve.gguf_import import LocalGguf
 from ollamake.resolve.hub import HubModel
 from ollamake.resolve.source import Source
+from ollamake.resolve.template import TEMPLATES
 
 PINNED = "pinned"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 WHERE = "params.yaml, base_model"
 
 
-def parse(base_model: str, revision: str, catalog: dict[str, Entry], root: Path) -> Source:
+def parse(
+    base_model: str, revision: str, catalog: dict[str, Entry], root: Path, *, needs_template: bool = True
+) -> Source:
     """Return the source that `base_model` names; relative paths start at the workspace, then at `root`.
 
     Raises BaseModelError for a name that fits nothing, with the known names most like it.
@@ -23,7 +26,8 @@ def parse(base_model: str, revision: str, catalog: dict[str, Entry], root: Path)
     wanted = None if revision == PINNED else revision
     if entry := find(base_model, catalog):
         name, facts = entry
-        _only_with_chat_template(name, facts)
+        if needs_template:
+            _only_with_chat_template(name, facts)
         return HubModel(name, facts.hub_id, wanted or facts.revision, facts)
     path = _existing(base_model, root)
     if path or _looks_like_path(base_model):
@@ -65,9 +69,10 @@ def _local(base_model: str, path: Path | None) -> Source:
 def _only_with_chat_template(name: str, entry: Entry) -> None:
     if entry.chat_format == "none":
         raise BaseModelError(
-            f"{name} ({entry.hub_id}) has no chat template, so it cannot be tuned on conversations here",
+            f"{name} ({entry.hub_id}) has no chat template of its own",
             where=WHERE,
-            hint=f"take an entry of {CATALOG} whose chat_format is not none",
+            hint=f"take an entry of {CATALOG} whose chat_format is not none, or set chat_template to the name of a "
+            f".jinja file in {TEMPLATES}",
         )
 
 

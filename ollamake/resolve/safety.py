@@ -6,6 +6,7 @@ from typing import Any
 
 from ollamake.errors import BaseModelError
 from ollamake.files import read_json
+from ollamake.resolve.template import own_template, try_out
 
 # Every one of these has a native class in transformers (no remote code) and a converter to GGUF in llama.cpp.
 ARCHITECTURES = (
@@ -54,9 +55,10 @@ def select(names: list[str], where: str) -> tuple[list[str], list[str]]:
     return sorted(set(SMALL_FILES) & set(names)), weights
 
 
-def check_small_files(folder: Path, where: str, *, reviewed: bool = False) -> None:
+def check_small_files(folder: Path, where: str, *, reviewed: bool = False, needs_template: bool = True) -> None:
     """Raise BaseModelError unless the model is of a supported kind, can chat and asks for no code of its own.
 
+    Without `needs_template` its chat template is left alone: another takes its place.
     A catalog entry at its pinned commit is `reviewed`: its `auto_map` is not followed but dropped, since transformers
     has the architecture built in.
     """
@@ -78,7 +80,8 @@ def check_small_files(folder: Path, where: str, *, reviewed: bool = False) -> No
     wrong = [key for key in SIZES if not isinstance(config.get(key), int) or config[key] < 1]
     if wrong:
         raise BaseModelError(f"config.json gives no usable {', '.join(wrong)}", where=where)
-    chat_template(folder, tokenizer, where)
+    if needs_template:
+        try_out(own_template(folder, tokenizer, where), folder, where)
 
 
 def check_architecture(architectures: Any, where: str) -> None:
@@ -89,21 +92,6 @@ def check_architecture(architectures: Any, where: str) -> None:
             where=where,
             hint=f"supported: {', '.join(ARCHITECTURES)}",
         )
-
-
-def chat_template(folder: Path, tokenizer_config: dict[str, Any], where: str) -> str:
-    """Return the chat template, from its own file or from tokenizer_config.json. Raises BaseModelError without one."""
-    path, template = folder / "chat_template.jinja", tokenizer_config.get("chat_template")
-    if path.is_file():
-        template = path.read_bytes().decode("utf-8", errors="replace")
-    if isinstance(template, list):  # named templates: [{"name": "default", "template": ...}, ...]
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    if not template or not isinstance(template, str):
-        raise BaseModelError(
-            "the base model has no chat template", where=where, hint="set base_model to its instruct variant"
-        )
-    return template
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -31,8 +31,11 @@ class Source(Protocol):
     def still_is(self, record: Record) -> bool:
         """Whether `record`, of an earlier request of this identity, is what would be brought now."""
 
-    def bring(self, folder: Path, downloads: Path) -> Origin:
-        """Write the model's files into the empty `folder`; what may be reused after a crash goes to `downloads`."""
+    def bring(self, folder: Path, downloads: Path, *, needs_template: bool = True) -> Origin:
+        """Write the model's files into the empty `folder`; what may be reused after a crash goes to `downloads`.
+
+        Without `needs_template` a model that has no chat template is as good as another.
+        """
 
 
 def say(text: str) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ollamake.files import write_json
-from ollamake.resolve.safety import chat_template, load
+from ollamake.resolve.safety import load
+from ollamake.resolve.template import FILE, own_template
 
 # Facts about the machine that wrote the file, and code that is never run.
 LEAKS = {"_model_name_or_path", "_name_or_path", "name_or_path", "is_local", "local_files_only", "auto_map"}
@@ -13,15 +14,19 @@ LEAKS = {"_model_name_or_path", "_name_or_path", "name_or_path", "is_local", "lo
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
 
 
-def tidy(folder: Path) -> None:
+def tidy(folder: Path, *, needs_template: bool = True) -> None:
     """Bring the small files of `folder` into the form that every later stage expects.
 
     The chat template goes to chat_template.jinja, generation_config.json is made where there is none, traces of the
-    machine are removed. Raises BaseModelError when there is no chat template.
+    machine are removed. Raises BaseModelError when there is no chat template; without `needs_template` it goes, for
+    nobody has tried it out.
     """
     config, tokenizer = load(folder / "config.json"), load(folder / "tokenizer_config.json")
-    template = chat_template(folder, tokenizer, str(folder))
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
+    if needs_template:
+        template = own_template(folder, tokenizer, str(folder))
+        (folder / FILE).write_text(template, encoding="utf-8", newline="")
+    else:
+        (folder / FILE).unlink(missing_ok=True)
     tokenizer.pop("chat_template", None)
     write_json(folder / "tokenizer_config.json", {**_without_leaks(tokenizer), "tokenizer_class": TOKENIZER_CLASS})
     write_json(folder / "config.json", _without_leaks(config))

@@ -1,11 +1,15 @@
 """The test conversations to score, and their order in batches."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 
 from ollamake.errors import DataError
 from ollamake.labels import IGNORE_INDEX
+
+CONTENT_HASH = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,17 @@ class Item:
 
 
 def read_items(path: Path, limit: int) -> list[Item]:
-    """Return the `limit` items with the lowest ids, or all for 0, by id. Raises DataError when there is none to score.
+    """Return the `limit` items whose ids have the lowest hashes, or all for 0. Raises DataError for none to score.
 
-    Ids are content hashes, so this is a random sample, and new records displace only a few of it.
+    So this is a random sample, and new records displace only a few of it.
     """
-    import pyarrow.parquet as pq
+    import pyarrow as pa
 
-    rows = pq.read_table(path, columns=[field.name for field in fields(Item)]).to_pylist()
-    items = sorted((Item(**row) for row in rows), key=lambda item: item.id)[: limit or None]
+    # Mapped, not read: only the rows to score come into memory.
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().select([field.name for field in fields(Item)])
+    ids = table["id"].to_pylist()
+    chosen = sorted(range(len(ids)), key=lambda place: _hash(ids[place]))[: limit or None]
+    items = [Item(**table.slice(place, 1).to_pylist()[0]) for place in chosen]
     # The first token is never predicted, so a label there counts for nothing.
     if all(label == IGNORE_INDEX for item in items for label in item.labels[1:]):
         raise DataError(
@@ -42,6 +49,11 @@ def read_items(path: Path, limit: int) -> list[Item]:
             hint="raise test_fraction, or bring more records, then `dvc repro`",
         )
     return items
+
+
+def _hash(item_id: str) -> str:
+    # prepare gives rows without an id of their own the hash of their content.
+    return item_id if CONTENT_HASH.fullmatch(item_id) else sha256(item_id.encode()).hexdigest()
 
 
 def batches(

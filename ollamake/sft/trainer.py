@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,31 +18,40 @@ if TYPE_CHECKING:
     from stages.train import Params
 
 
-def fine_tune(
-    base: Base, train_path: Path, val_path: Path, params: "Params", adapter: Path, log: Any
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Tokens:
+    """The Arrow files that training reads: `train` and `val` with `input_ids` and `labels`, `packs` with `rows`."""
+
+    train: Path
+    packs: Path
+    val: Path
+
+
+def fine_tune(base: Base, tokens: Tokens, params: "Params", adapter: Path, log: Any) -> dict[str, Any]:
     """Train an adapter, write it whole to `adapter`, and return what the run came to.
 
-    `train_path` and `val_path` are Parquet files with `input_ids` and `labels`; `log` is an
-    `ollamake.sft.log.TrainingLog`. Returns losses in nats a supervised token, seconds and tokens a second.
+    `log` is an `ollamake.sft.log.TrainingLog`. Returns losses in nats a supervised token, seconds, counts of tokens
+    and the share of padding. Raises ParamsError for packed rows and a base model that would mix them.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, ProgressCallback
+    from transformers import AutoTokenizer, ProgressCallback
 
+    from ollamake.sft.batch import collate
+    from ollamake.sft.examples import training_examples, validation_examples
     from ollamake.sft.log import StepCallback, TrainingBar
     from ollamake.sft.loss import SupervisedTrainer
 
     device = pick_device()
     with TemporaryDirectory(prefix="ollamake-train-") as scratch:
+        arguments = _arguments(params, device, scratch)
+        step = arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps
+        training = training_examples(tokens.train, tokens.packs, params.train_order, step, params.train_seed)
         with quiet_loading():
-            model = AutoModelForCausalLM.from_pretrained(
-                base.folder, dtype=weights_dtype(params.precision, device), attn_implementation="sdpa"
-            )
-            refuse_missing_modules(model, params.lora_target_modules)
             trainer = SupervisedTrainer(
-                model=model,
-                args=_arguments(params, device, scratch),
-                train_dataset=_rows(train_path),
-                eval_dataset=_rows(val_path),
+                model=_load(base, params, device, packed=training.packed),
+                args=arguments,
+                data_collator=collate,
+                train_dataset=training,
+                eval_dataset=validation_examples(tokens.val),
                 processing_class=AutoTokenizer.from_pretrained(base.folder),
                 peft_config=_lora(params),
                 callbacks=[StepCallback(log)],
@@ -61,6 +71,7 @@ def fine_tune(
         "val_loss": evaluations[-1],
         "steps": result.global_step,
         "tokens": trainer.state.num_input_tokens_seen,
+        "padding_fraction": round(trainer.padding_fraction, 4),
         "trainable_parameters": trainable,
         "seconds": round(seconds, 1),
     }
@@ -90,11 +101,16 @@ def refuse_missing_modules(model: Any, modules: str) -> None:
         )
 
 
-def _rows(path: Path) -> Any:
-    import pyarrow.parquet as pq
-    from datasets import Dataset
+def _load(base: Base, params: "Params", device: Any, *, packed: bool) -> Any:
+    from transformers import AutoModelForCausalLM
 
-    return Dataset(pq.read_table(path, columns=["input_ids", "labels"]))
+    from ollamake.sft.isolation import require_isolation
+
+    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=weights_dtype(params.precision, device))
+    refuse_missing_modules(model, params.lora_target_modules)
+    if packed:
+        require_isolation(model)
+    return model
 
 
 def _lora(params: "Params") -> Any:
@@ -135,8 +151,9 @@ def _arguments(params: "Params", device: Any, scratch: str) -> Any:
         logging_nan_inf_filter=False,  # it would show a diverged step as a loss of 0
         max_length=None,  # tokenize has dropped what is too long
         dataset_kwargs={"skip_prepare_dataset": True},
+        train_sampling_strategy="sequential",  # the examples are in the order of their epoch
+        remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
-        include_num_input_tokens_seen="non_padding",
         report_to="none",
     )
     # One process, one device: several GPUs are for `accelerate launch`, never for DataParallel inside one process.

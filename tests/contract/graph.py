@@ -63,12 +63,19 @@ def _closure(start: str) -> frozenset[str]:
     return frozenset(file for file in found if (ROOT / file).read_text().strip())
 
 
+def code_in(dep: str) -> frozenset[str]:
+    """The modules that a dependency stands for: itself, or everything in the folder; empty files left out."""
+    files = (ROOT / dep).rglob("*.py") if (ROOT / dep).is_dir() else [ROOT / dep] if dep.endswith(".py") else []
+    return frozenset(str(file.relative_to(ROOT)) for file in files if file.read_text().strip())
+
+
 def third_party_of(stage: str) -> frozenset[str]:
     """The distributions from the package index whose modules the stage imports, directly or through our code."""
     modules = {module.split(".")[0] for file in code_of(stage) for module in imports_of(file)}
     ours = {"ollamake", "stages", "tests"}
     distributions = packages_distributions()
-    return frozenset(distributions[name][0] for name in modules - ours - sys.stdlib_module_names)
+    found = modules - ours - sys.stdlib_module_names
+    return frozenset(distribution for name in found for distribution in distributions[name])
 
 
 def _files(module: str) -> Iterator[str]:

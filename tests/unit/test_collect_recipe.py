@@ -29,13 +29,13 @@ def test_a_recipe_names_its_packages(read):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("eg==1.2.3", "eg>=1.2.3", "packages.0.requirement: String should match pattern"),
-        ("eg==1.2.3", "--index-url=http://evil eg==1.2.3", "packages.0.requirement: String should match pattern"),
-        ("31f221b2", "31F221B2", "packages.0.sha256: String should match pattern"),
-        ("    license: MIT\n", "", "packages.0.license: Field required"),
-        ("format: eg", "format: tldr", "packages.0.format: Input should be 'eg' or 'cheat'"),
-        ("format: eg", "format: eg\n    skips: [vim]", "packages.0.skips: Extra inputs are not permitted"),
-        ("packages:", "package:", "packages: Field required"),
+        ("eg==1.2.3", "eg>=1.2.3", "line 3: requirement: string should match pattern"),
+        ("eg==1.2.3", "--index-url=http://evil eg==1.2.3", "line 3: requirement: string should match pattern"),
+        ("31f221b2", "31F221B2", "line 4: sha256: string should match pattern"),
+        ("    license: MIT\n", "", "line 3: license: is missing"),
+        ("format: eg", "format: tldr", "line 6: format: input should be 'eg' or 'cheat'"),
+        ("format: eg", "format: eg\n    skips: [vim]", "line 7: skips: there is no such key; did you mean skip?"),
+        ("packages:", "package:", "packages: is missing"),
         ("packages:", "packages: [", "is not valid YAML"),
     ],
 )
@@ -44,7 +44,7 @@ def test_a_wrong_recipe_is_refused_with_the_key_that_is_wrong(read, old, new, me
     with pytest.raises(DataError) as error:
         read(GOOD.replace(old, new))
     assert message in error.value.problem
-    assert error.value.where.endswith("recipe.yaml")
+    assert "recipe.yaml" in error.value.where
 
 
 def test_an_empty_recipe_is_refused(read):

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from ollamake import preflight
-from ollamake.collect import recipe
+from ollamake.collect import packages, recipe
 from ollamake.collect.commands import programs
+from ollamake.collect.content import Brought
+from ollamake.collect.hub import HubData
 from ollamake.collect.index import source_archive
 from ollamake.collect.pairs import harvest
 from ollamake.collect.sheets import examples
@@ -28,18 +30,37 @@ def source():
     return json.loads(Path("data/raw/source.json").read_text())
 
 
+def collect_from(data_source, data_files="all"):
+    collect.main(collect.Params(data_source=str(data_source), data_files=data_files))
+
+
 def test_the_users_own_file_is_named_not_copied(workspace):
     Path("chats.jsonl").write_text("{}\n")
-    collect.main(collect.Params(data_source="chats.jsonl"))
-    assert source() == {"path": "chats.jsonl", "license": "", "origin": []}
+    collect_from("chats.jsonl")
+    assert source() == {
+        "license": "",
+        "origin": [],
+        "sources": [
+            {
+                "name": "chats",
+                "files": ["chats.jsonl"],
+                "shape": "auto",
+                "task": "",
+                "weight": 1.0,
+                "max_examples": 0,
+                "losses": "",
+            }
+        ],
+    }
     assert [path.name for path in Path("data/raw").iterdir()] == ["source.json"]
 
 
 def test_the_records_of_an_earlier_recipe_do_not_stay_beside_the_users_file(workspace):
     Path("data/raw").mkdir(parents=True)
-    Path("data/raw/records.jsonl").touch()
-    collect.main(collect.Params(data_source="chats.jsonl"))
-    assert not Path("data/raw/records.jsonl").exists()
+    Path("data/raw/command-line.jsonl").touch()
+    Path("chats.jsonl").write_text("{}\n")
+    collect_from("chats.jsonl")
+    assert not Path("data/raw/command-line.jsonl").exists()
 
 
 @pytest.mark.parametrize("folder", ["raw", "prepared", "tokenized"])
@@ -50,39 +71,84 @@ def test_a_file_that_the_build_would_delete_is_refused(folder, workspace):
     Path("link.jsonl").symlink_to(mine)
     for name in (str(mine), f"./data/../{mine}", str(mine.absolute()), "link.jsonl"):
         with pytest.raises(DataError, match=f"lies in data/{folder}, which every build replaces") as error:
-            collect.main(collect.Params(data_source=name))
+            collect_from(name)
         assert "elsewhere" in error.value.hint
         with pytest.raises(DataError, match="which every build replaces"):
-            preflight.check({"data_source": name})
+            preflight.check({"data_source": name, "data_files": "all"})
     assert mine.read_text() == "{}\n"
 
 
-@pytest.mark.parametrize("name", ["chats.csv", "chats", "folder/"])
-def test_another_kind_of_file_is_refused_with_what_can_be_read(workspace, name):
-    with pytest.raises(DataError, match=r"neither a \.jsonl file nor a \.yaml recipe") as error:
-        collect.main(collect.Params(data_source=name))
-    assert error.value.where == name
-    assert not Path("data").exists()
+def test_data_that_is_not_there_leaves_the_earlier_records(workspace):
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/command-line.jsonl").write_text("old")
+    with pytest.raises(DataError, match="there is no such file"):
+        collect_from("chats.jsonl")
+    assert [path.read_text() for path in Path("data/raw").iterdir()] == ["old"]
 
 
 def test_a_failure_leaves_the_earlier_records(workspace, monkeypatch):
     Path("data/raw").mkdir(parents=True)
-    Path("data/raw/records.jsonl").write_text("old")
+    Path("data/raw/command-line.jsonl").write_text("old")
 
     def refuse(*_):
         raise DataError("the package index cannot be reached")
 
-    monkeypatch.setattr(collect, "source_archive", refuse)
+    monkeypatch.setattr(packages, "source_archive", refuse)
     with pytest.raises(DataError):
-        collect.main(collect.Params(data_source=str(DEFAULT)))
+        collect_from(DEFAULT)
     assert [path.read_text() for path in Path("data/raw").iterdir()] == ["old"]
 
 
+def test_a_mixture_brings_each_source_and_says_how_to_read_it(workspace, monkeypatch):
+    hub_files = {"data/train-0.jsonl": '{"text": "a"}\n', "data/train-1.jsonl": '{"text": "b"}\n'}
+
+    def bring(self, name, raw, downloads):
+        for file, text in hub_files.items():
+            (raw / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (raw / name / file).write_text(text)
+        return Brought([raw / name / file for file in hub_files], f"{self.hub_id}: mit", [{"hub": self.hub_id}])
+
+    monkeypatch.setattr(HubData, "bring", bring)
+    Path("mix").mkdir()
+    Path("mix/chats.jsonl").write_text("{}\n")
+    Path("mix/losses.jsonl").write_text("{}\n")
+    Path("mix/recipe.yaml").write_text(DEFAULT.read_text())
+    Path("mix/sources.yaml").write_text(f"""
+sources:
+  - files: chats.jsonl
+    task: chat
+    losses: losses.jsonl
+  - hub: org/name
+    revision: {"0a" * 20}
+    weight: 2
+  - recipe: recipe.yaml
+    name: shell
+    max_examples: 100
+""")
+    collect_from("mix")
+    written = source()
+    assert [(listed["name"], listed["files"]) for listed in written["sources"]] == [
+        ("chats", ["mix/chats.jsonl"]),
+        ("name", [f"data/raw/name/{file}" for file in hub_files]),
+        ("shell", ["data/raw/shell.jsonl"]),
+    ]
+    assert [(listed["weight"], listed["max_examples"]) for listed in written["sources"]] == [(1, 0), (2, 0), (1, 100)]
+    assert [(listed["task"], listed["losses"]) for listed in written["sources"][:2]] == [
+        ("chat", "mix/losses.jsonl"),
+        ("", ""),
+    ]
+    assert all(Path(file).is_file() for listed in written["sources"] for file in listed["files"])
+    assert written["license"] == "org/name: mit; eg==1.2.3: MIT; cheat==2.5.1: MIT OR GPL-3.0-only"
+    assert [next(iter(origin)) for origin in written["origin"]] == ["hub", "requirement", "requirement"]
+
+
 def test_the_default_recipe_makes_the_same_thousand_pairs_every_time(workspace):
-    collect.main(collect.Params(data_source=str(DEFAULT)))
-    first = Path("data/raw/records.jsonl").read_bytes(), source()
-    collect.main(collect.Params(data_source=str(DEFAULT)))
-    assert (Path("data/raw/records.jsonl").read_bytes(), source()) == first
+    made = Path("data/raw/command-line.jsonl")
+    collect_from(DEFAULT)
+    first = made.read_bytes(), source()
+    collect_from(DEFAULT)
+    assert (made.read_bytes(), source()) == first
+    assert first[1]["sources"][0]["files"] == [str(made)]
     records = [json.loads(line) for line in first[0].splitlines()]
     assert 1200 < len(records) == sum(origin["kept"] for origin in first[1]["origin"])
     assert len({record["instruction"].casefold() for record in records}) == len(records)

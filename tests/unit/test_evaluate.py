@@ -3,8 +3,6 @@
 import json
 import sys
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 from tokenizers import Tokenizer
@@ -13,6 +11,7 @@ from ollamake.chat import ChatTemplate
 from ollamake.errors import DataError
 from ollamake.files import read_json, read_jsonl, sha256, write_json
 from stages import baseline, evaluate
+from tests.arrow import write_tokens
 
 PARAMS = {"eval_batch_size": 4, "eval_max_examples": 5, "eval_max_new_tokens": 6, "precision": "fp32"}
 
@@ -49,8 +48,7 @@ def write_test_set(folder, tiny_base):
                 "reference": f"ls {number}",
             }
         )
-    (folder / "data/tokenized").mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "data/tokenized/test.parquet")
+    write_tokens(folder / evaluate.TEST, rows)
 
 
 def write_adapter(folder, tiny_base):

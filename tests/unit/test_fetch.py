@@ -48,7 +48,7 @@ class Copied:
     def still_is(self, record):
         return self.current
 
-    def bring(self, folder, downloads):
+    def bring(self, folder, downloads, *, needs_template=True):
         self.brought.append(str(downloads))
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         if self.failure:
@@ -56,8 +56,8 @@ class Copied:
         return Origin({"kind": "copied"}, self.revision, "mit")
 
 
-def run(base_model):
-    main(Params(base_model=str(base_model), base_model_revision="pinned"))
+def run(base_model, chat_template="model"):
+    main(Params(base_model=str(base_model), base_model_revision="pinned", chat_template=chat_template))
 
 
 def test_a_folder_becomes_the_base_model(tiny_base, workspace, capsys):
@@ -102,7 +102,8 @@ def test_a_changed_folder_is_noticed(tiny_base, tmp_path):
     folder = shutil.copytree(tiny_base, tmp_path / "mine")
     run(folder)
     before = open_base().record["key"]
-    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    with (folder / "chat_template.jinja").open("a") as stream:
+        stream.write("\n")
     run(folder)
     assert open_base().record["key"] != before
 
@@ -121,8 +122,8 @@ def test_a_fetch_from_the_store_is_fast_because_it_loads_nothing_heavy(tiny_base
     run(tiny_base)
     code = (
         "import sys, stages.fetch as f;"
-        f"f.main(f.Params(base_model={str(tiny_base)!r}, base_model_revision='pinned'));"
-        "heavy = {'torch', 'transformers', 'tokenizers', 'safetensors', 'gguf', 'huggingface_hub', 'numpy'};"
+        f"f.main(f.Params(base_model={str(tiny_base)!r}, base_model_revision='pinned', chat_template='model'));"
+        "heavy = {'torch', 'transformers', 'tokenizers', 'safetensors', 'gguf', 'huggingface_hub', 'numpy', 'jinja2'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

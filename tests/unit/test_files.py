@@ -86,7 +86,7 @@ def test_the_sha256_is_that_of_the_standard_vector(tmp_path):
 
 
 def test_a_lack_of_space_is_told_before_the_write_with_the_numbers(tmp_path):
-    with pytest.raises(DiskError, match="merging needs 1000000.0 GB"):
+    with pytest.raises(DiskError, match="merging needs 1,000,000,000 MB"):
         files.require_space(tmp_path / "not" / "yet", 10**15, "merging")
 
 

@@ -3,6 +3,7 @@ from pydantic import PositiveInt
 
 from ollamake import params
 from ollamake.errors import ParamsError
+from ollamake.ollama.names import ModelName
 from ollamake.params import StageParams
 
 
@@ -54,11 +55,17 @@ def test_a_missing_parameter_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: [1\n", "is not valid YAML"),
-        ("a: 1\na: 2\n", "is not valid YAML"),
-        ("a:\t- 1\n\tb: 2\n", "is not valid YAML"),
+        ("a: '1\n", "is not valid YAML"),
         ("just text\n", "holds no `key: value` lines"),
-        ("a: !!python/object:os.system x\nb: {\n", "is not valid YAML"),
+        ("", "holds no `key: value` lines"),
+        ("- a\n- b\n", "holds no `key: value` lines"),
+        ("a: 1\nb: [1, 2]\n", "line 2: has a list or a mapping in it; a parameter is one number, word or text"),
+        ("a:\n  b: 1\n", "line 2: has a list or a mapping in it"),
+        ("a: 1\n---\nb: 1\n", "line 3: has a list or a mapping in it"),
+        ("%YAML 1.1\n---\na: no\n", "line 2: has a %YAML directive"),
+        ("a: 2026-13-45\n", "is not valid YAML: month must be in 1..12"),
+        (f"a: {'9' * 5000}\n", "is not valid YAML: Exceeds the limit"),
+        ("a: \x00\n", "is not valid YAML: unacceptable character #x0000"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_with_its_place(tmp_path, text, problem):
@@ -72,10 +79,19 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
         params.read(tmp_path / "params.yaml")
 
 
-def test_a_python_object_in_the_file_stays_inert(tmp_path):
-    content = read(tmp_path, "learning_rate: !!python/object/apply:os.system [touch owned]\nlora_rank: 1\n")
-    assert params.findings(content, {"train": Train})
-    assert not (tmp_path / "owned").exists()
+def test_a_validator_of_our_own_speaks_for_itself():
+    class Export(StageParams):
+        ollama_model: ModelName
+
+    [finding] = params.findings({"ollama_model": "a b"}, {"export": Export})
+    assert finding.startswith("ollama_model: must be [namespace/]model[:tag] in letters")
+    assert finding.endswith("but it is 'a b' (stage export)")
+
+
+def test_a_long_value_is_shown_by_its_beginning():
+    [finding] = params.findings({"learning_rate": 0.1, "lora_rank": "x" * 5000}, {"train": Train})
+    assert "but it is 'xxx" in finding
+    assert len(finding) < 200
 
 
 def test_the_parameters_of_this_repository_are_valid():

@@ -294,6 +294,13 @@ def test_a_probe_row_that_the_template_refuses_is_passed_over_as_in_training(ben
     assert [question.messages for question in found] == [conversation(1)[:1], conversation(2)[:1]]
 
 
+def test_a_probe_row_of_text_asks_with_its_first_forty_words(bench):
+    rows = [{"id": "0", "text": " one  two\nthree" + " more" * 100}, {"id": "1", "text": "kurz und gut"}]
+    first, second = probe_questions(rows, "", bench.prompts, 4, 400)
+    assert first.messages == [{"role": "user", "content": "one two three" + " more" * 37}]
+    assert second.text == bench.prompts.text([{"role": "user", "content": "kurz und gut"}])
+
+
 def test_every_token_of_an_answer_is_judged_though_llama_cpp_tells_no_number_inside_a_character(bench):
     prompts = bench.prompts
     prompt = prompts.ids(prompts.text(conversation(0)[:1]))

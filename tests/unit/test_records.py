@@ -1,29 +1,32 @@
-"""The corpus of bad input: a row is kept as it is, repaired, or rejected with its reason; a bad file is refused."""
+"""A row is kept as it is, repaired, or rejected with its reason."""
 
 import json
-import os
-import time
+from functools import partial
 
 import pytest
 
-from ollamake.data import rows as rows_module
-from ollamake.data.conversations import clean, conversation, ignored
-from ollamake.data.findings import Findings, Rejected
-from ollamake.data.rows import parse, rows
-from ollamake.errors import DataError
+from ollamake.data.conversations import clean, layout
+from ollamake.data.fields import beside, number_in, own_id
+from ollamake.data.findings import Finding, Findings, Place, Rejected, excerpt, excerpt_of
+from ollamake.data.formats.rows import parse
+from ollamake.data.records import findings_of
 
 PAIR = {"instruction": "ask", "output": "say"}
 ASK = {"role": "user", "content": "ask"}
 SAY = {"role": "assistant", "content": "say"}
 
 
-def read(row):
+def read(row, shape="auto"):
     if isinstance(row, dict):
         row = json.dumps(row).encode()
     parsed = parse(row)
     if isinstance(parsed, Rejected):
         raise parsed
-    return clean(conversation(parsed))
+    return clean(layout(tuple(parsed), shape).shape.read(parsed))
+
+
+def ignored(row, shape="auto"):
+    return layout(tuple(row), shape).ignored(row)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +40,49 @@ def read(row):
         {"prompt": "ask", "completion": "say"},
         {"messages": [ASK, SAY]},
         {"messages": [ASK, SAY], "prompt": "ask", "prompt_id": 7},
+        {"messages": [{**ASK, "name": "a", "tool_calls": None}, SAY], "text": "all of it"},
+        {"conversations": [{"from": "human", "value": "ask"}, {"from": "gpt", "value": "say"}]},
+        {"conversations": [{"from": "user", "value": "ask"}, {"from": "assistant", "value": "say"}]},
+        {"conversations": [ASK, SAY]},
         {**PAIR, "score": 1e308, "digits": 2**80},
     ],
 )
 def test_each_shape_of_row_is_recognized_by_its_fields(row):
     assert read(row) == ([ASK, SAY], set())
+
+
+def test_a_text_is_read_as_it_is():
+    assert read({"text": " a\r\nb", "meta": {"url": "x"}}) == ("a\nb", {"line ends", "outer white space"})
+
+
+@pytest.mark.parametrize(
+    ("shape", "row"),
+    [
+        ("instruction", {**PAIR, "messages": [], "text": ""}),
+        ("instruction", {"instruction": "ask", "response": "say", "messages": []}),
+        ("prompt", {"prompt": "ask", "completion": "say", **PAIR, "instruction": "no"}),
+        ("messages", {"messages": [ASK, SAY], "conversations": []}),
+        ("conversations", {"messages": [], "conversations": [ASK, SAY]}),
+    ],
+)
+def test_a_shape_that_is_asked_for_is_read_whatever_else_is_there(shape, row):
+    assert read(row, shape) == ([ASK, SAY], set())
+
+
+@pytest.mark.parametrize(
+    ("shape", "row", "reason"),
+    [
+        ("text", PAIR, "text is missing"),
+        ("prompt", {"prompt": "a"}, "completion is missing"),
+        ("messages", PAIR, "messages is missing"),
+        ("instruction", {"text": "a"}, "output is missing"),
+    ],
+)
+def test_a_row_of_another_shape_than_asked_for_is_rejected(shape, row, reason):
+    with pytest.raises(Rejected) as rejected:
+        read(row, shape)
+    assert rejected.value.reason == reason
+    assert rejected.value.detail.startswith(f"the shape is to be {shape}; ")
 
 
 @pytest.mark.parametrize("addition", ["input", "context"])
@@ -60,8 +101,11 @@ def test_a_system_field_becomes_the_system_message(row):
 def test_fields_that_hold_something_and_are_not_used_are_named():
     silent = {"id": "1", "task": "a", "weight": 2, "source": "eg", "system": "s", "input": "i", "context": "c"}
     assert ignored({**PAIR, **silent, "score": 1.5, "empty": "", "none": None}) == []
-    assert ignored({**PAIR, "notes": "a", "history": [["a", "b"]], "\ud800": "x"}) == ["\\ud800", "history", "notes"]
+    assert ignored({**PAIR, "notes": "a", "history": [["a", "b"]], "\ud800": "x"}) == ["history", "notes", "\\ud800"]
     assert ignored({"prompt": "ask", "completion": "say", "input": "lost"}) == ["input"]
+    assert ignored({"text": "a", "system": "lost"}) == ["system"]
+    thinking = {**SAY, "thinking": "hm", "name": None}
+    assert ignored({"messages": [ASK, thinking], "tools": [{"a": 1}]}) == ["tools", "messages[].thinking"]
 
 
 def test_a_conversation_may_have_a_system_message_and_many_turns():
@@ -74,6 +118,7 @@ def test_a_conversation_may_have_a_system_message_and_many_turns():
     [
         ("  ask\n", "ask", "outer white space"),
         ("a\r\nb", "a\nb", "line ends"),
+        ("a\r\r\nb\rc", "a\nb\rc", "line ends"),
         ("cafe\u0301", "caf\u00e9", "Unicode form (NFC)"),
     ],
 )
@@ -134,6 +179,13 @@ def test_an_empty_system_message_is_left_out_and_named():
         ({"messages": [ASK, {"role": ["a"], "content": "b"}]}, "a message of unknown role"),
         ({"messages": [ASK, SAY, {"role": "tool", "content": "b"}]}, "a message of unknown role"),
         ({"messages": [ASK, {"role": "assistant", "content": None}]}, "content is not text"),
+        ({"messages": [ASK, {**SAY, "tool_calls": [{"name": "f"}]}]}, "a tool call"),
+        ({"conversations": [{"from": "human", "value": 3}, SAY]}, "value is not text"),
+        ({"conversations": [{"from": "human", "content": "a"}, SAY]}, "a message without role and content"),
+        ({"conversations": [{"from": "bing", "value": "a"}, SAY]}, "a message of unknown role"),
+        ({"conversations": "a"}, "conversations is not a list with something in it"),
+        ({"text": " \n"}, "an empty text"),
+        ({"text": None}, "text is not text"),
         ({"messages": [ASK]}, "messages that do not alternate from user to assistant"),
         ({"messages": [SAY, ASK]}, "messages that do not alternate from user to assistant"),
         ({"messages": [ASK, ASK, SAY]}, "messages that do not alternate from user to assistant"),
@@ -148,103 +200,80 @@ def test_a_bad_row_is_rejected_with_its_reason(row, reason):
     assert rejected.value.reason == reason
 
 
-def lines(path):
-    return [(line, row if isinstance(row, dict) else row.reason) for line, row in rows(path)]
+@pytest.mark.parametrize(("given", "found"), [("a", "a"), (7, "7"), (-7, "-7")])
+def test_an_id_is_kept_as_text(given, found):
+    assert own_id({"id": given}) == found
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b'{"a": 1}', [(1, {"a": 1})]),
-        (b'\xef\xbb\xbf{"a": 1}\n', [(1, {"a": 1})]),
-        (b'{"a": 1}\r\n\r\n{"a": 2}\r\n', [(1, {"a": 1}), (3, {"a": 2})]),
-        (b'\n\n{"a": 1}\n', [(3, {"a": 1})]),
-        ('{"a": "x\u2028\u0085y"}\n'.encode(), [(1, {"a": "x\u2028\u0085y"})]),
-        (b'{"a": 1}\r{"a": 2}', [(1, "not valid JSON")]),
-        (b'{"a": 1}\n{"a"', [(1, {"a": 1}), (2, "not valid JSON")]),
-        (b"\n\n", []),
-    ],
-)
-def test_lines_end_at_lf_alone_and_keep_their_numbers(tmp_path, content, expected):
-    (tmp_path / "a.jsonl").write_bytes(content)
-    assert lines(tmp_path / "a.jsonl") == expected
+@pytest.mark.parametrize("given", [None, "", "  ", True, 1.5, ["a"], "a\0", "\ud800", "x" * 201, 10**200])
+def test_an_id_that_cannot_be_written_is_none(given):
+    assert own_id({"id": given}) is None
 
 
-def test_a_line_that_is_too_long_is_rejected_and_the_next_one_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows_module, "LONGEST_LINE_BYTES", 1 << 20)
-    (tmp_path / "a.jsonl").write_bytes(b'{"a": "' + b"x" * (5 << 20) + b'"}\n{"a": 1}\n' + b"y" * (3 << 20))
-    too_long = "a line of more than 1 MB"
-    assert lines(tmp_path / "a.jsonl") == [(1, too_long), (2, {"a": 1}), (3, too_long)]
+@pytest.mark.parametrize("given", [2, 2.0, "2", " 2.0 "])
+def test_a_number_may_be_text_as_in_a_csv_file(given):
+    assert number_in({"a": given}, "a") == 2.0
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "is empty"),
-        ('{"a": 1}'.encode("utf-16"), "is UTF-16 text"),
-        ('\ufeff{"a": 1}'.encode("utf-16-be"), "is UTF-16 text"),
-        (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
-        (b"PK\x03\x04", "is a zip archive"),
-        (b"PAR1", "is a Parquet file"),
-        (b' \n[\n{"a": 1}]', "holds a JSON array"),
-    ],
-)
-def test_a_file_that_is_no_jsonl_is_refused_with_what_it_is(tmp_path, content, problem):
-    (tmp_path / "a.jsonl").write_bytes(content)
-    with pytest.raises(DataError, match=problem) as error:
-        list(rows(tmp_path / "a.jsonl"))
-    assert str(tmp_path / "a.jsonl") in error.value.where
-    assert error.value.hint
+@pytest.mark.parametrize("given", [None, "", "two", True, [2], {}, "nan", "inf", 10**400])
+def test_what_is_no_finite_number_is_rejected(given):
+    with pytest.raises(Rejected, match="a is not a number"):
+        number_in({"a": given}, "a")
 
 
-@pytest.mark.parametrize(
-    ("make", "problem"),
-    [
-        (lambda path: None, "cannot be read: No such file or directory"),
-        (lambda path: path.mkdir(), "is a directory, not a file"),
-        (os.mkfifo, "is a FIFO, not a file"),
-        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
-        (lambda path: path.symlink_to("/dev/null"), "is a device, not a file"),
-    ],
-)
-def test_what_is_not_a_file_is_refused_at_once(tmp_path, make, problem):
-    make(tmp_path / "a.jsonl")
-    with pytest.raises(DataError, match=problem):
-        list(rows(tmp_path / "a.jsonl"))
+def test_a_task_that_is_not_text_is_left_out_and_named():
+    repairs = set()
+    assert beside({"task": ["a"], "source": "b", "id": None}, ("id", "task", "source"), repairs) == {"source": "b"}
+    assert repairs == {"an unusable task left out"}
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "a.jsonl").write_text("{}")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
-    with pytest.raises(DataError, match="cannot be read: Permission denied"):
-        list(rows(tmp_path / "a.jsonl"))
+def rejection(number, reason="output is not text", detail="", file="a.jsonl"):
+    return Finding(Place(file, "line", number), "rejected", reason, detail)
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"a": 1}\n{"a": 2}\n')
-    reading = rows(path)
-    next(reading)
-    time.sleep(0.02)
-    path.write_text('{"a": 1}\n{"a": 3}\n')
-    with pytest.raises(DataError, match="changed while it was read"):
-        list(reading)
-
-
-def test_findings_name_the_first_lines_of_each_reason_and_count_the_rest():
+def test_findings_name_the_first_rows_of_each_reason_and_count_the_rest():
     findings = Findings()
     for line in range(1, 9):
-        findings.add(line, Rejected("output is not text", f"it is {line}"))
-    findings.add(12, Rejected("not valid UTF-8", "byte 3 is 0xff"))
-    assert findings.summary() == [
+        findings.add("output is not text", partial(rejection, line, detail=f"it is {line}"))
+    findings.add("not valid UTF-8", partial(rejection, 12, "not valid UTF-8", "byte 3 is 0xff"))
+    assert findings.summary(name_files=False) == [
         "8 × output is not text: lines 1, 2, 3, 4, 5 and 3 more (the first: it is 1)",
         "1 × not valid UTF-8: line 12 (byte 3 is 0xff)",
     ]
 
 
-def test_findings_do_not_grow_with_the_rows():
+def test_findings_of_several_files_name_them():
     findings = Findings()
-    for line in range(10_000):
-        findings.add(line, Rejected("not valid JSON", f"column {line}"))
-    assert len(findings.lines["not valid JSON"]) == 5
-    assert list(findings.details.values()) == ["column 0"]
+    for file, line in (("a.jsonl", 1), ("a.jsonl", 3), ("b.jsonl", 1)):
+        findings.add("output is not text", partial(rejection, line, file=file))
+    assert findings.summary(name_files=True) == ["3 × output is not text: a.jsonl lines 1, 3; b.jsonl line 1"]
+
+
+def test_findings_do_not_grow_with_the_rows_and_are_those_of_one_pass_however_cut():
+    whole, joined = Findings(), Findings()
+    for start in range(0, 10_000, 7):
+        piece = Findings()
+        for line in range(start, min(start + 7, 10_000)):
+            whole.add("not valid JSON", partial(rejection, line))
+            piece.add("not valid JSON", partial(rejection, line))
+        joined.extend(piece)
+    assert joined == whole
+    assert [finding.place.number for finding in whole.first["not valid JSON"]] == list(range(10))
+
+
+def test_an_excerpt_is_short_and_shows_what_does_not_print():
+    assert excerpt("a\tb\n\x07\u202e\ud800|é👩") == r"a\tb\n\x07\u202e\ud800|é👩"
+    assert len(excerpt("x" * 1000)) == len(excerpt("\n" * 1000)) == 80
+    assert excerpt_of({"a": b"\xff", "b": "é"}) == '{"a": "b\'\\\\xff\'", "b": "é"}'
+
+
+def test_a_file_is_checked_row_by_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a", "completion": " b"}\n{"prompt": "a"}\n\n{"prompt": "a", "completion": "b"}\n{')
+    found = [(finding.place.number, finding.verdict, finding.reason) for finding in findings_of(path, "auto")]
+    assert found == [
+        (1, "repaired", "outer white space"),
+        (2, "rejected", "completion is missing"),
+        (5, "rejected", "not valid JSON"),
+    ]
+    assert str(next(findings_of(path, "auto")).place) == f"{path}, line 1"

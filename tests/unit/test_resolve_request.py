@@ -89,9 +89,14 @@ def test_the_home_of_nobody_is_an_error_with_a_hint():
 
 @pytest.mark.parametrize("typed", ["phi:2.7b", "microsoft/phi-2"])
 def test_a_model_without_a_chat_template_is_refused_by_name(typed):
-    with pytest.raises(BaseModelError, match="phi:2.7b .* has no chat template, so it cannot be tuned") as raised:
+    with pytest.raises(BaseModelError, match="phi:2.7b .* has no chat template of its own") as raised:
         named(typed)
     assert "chat_format" in raised.value.hint
+    assert "models/templates" in raised.value.hint
+
+
+def test_a_model_without_a_chat_template_is_as_good_as_another_where_one_is_named():
+    assert parse("phi:2.7b", "pinned", CATALOG, Path("/nowhere"), needs_template=False).hub_id == "microsoft/phi-2"
 
 
 def test_a_file_that_is_no_gguf_is_refused(tmp_path):

@@ -1,9 +1,9 @@
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ollamake.errors import DataError
 from ollamake.scoring.items import Item, batches, read_items
+from tests.arrow import TOKENS, write_tokens
 
 
 def row(number: int, labels: list[int] | None = None) -> dict:
@@ -17,33 +17,36 @@ def row(number: int, labels: list[int] | None = None) -> dict:
     }
 
 
-def write(path, rows):
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    return path
-
-
 def test_the_choice_and_its_order_do_not_depend_on_the_order_of_the_file(tmp_path):
     rows = [row(number) for number in range(20)]
     rows = rows[7:] + rows[:7][::-1]
-    chosen = read_items(write(tmp_path / "test.parquet", rows), 5)
+    chosen = read_items(write_tokens(tmp_path / "test.arrow", rows), 5)
     assert [item.id for item in chosen] == [f"{number:016x}" for number in range(5)]
 
 
+def test_ids_of_the_users_own_are_drawn_and_not_taken_in_their_order(tmp_path):
+    rows = [{**row(number), "id": f"example-{number:03}"} for number in range(200)]
+    chosen = {item.id for item in read_items(write_tokens(tmp_path / "test.arrow", rows), 40)}
+    assert 5 < len(chosen & {f"example-{number:03}" for number in range(100)}) < 35
+    grown = read_items(write_tokens(tmp_path / "test.arrow", [*rows, {**row(7), "id": "another"}]), 40)
+    assert len(chosen & {item.id for item in grown}) >= 39
+
+
 def test_a_limit_of_zero_takes_all(tmp_path):
-    assert len(read_items(write(tmp_path / "test.parquet", [row(number) for number in range(20)]), 0)) == 20
+    assert len(read_items(write_tokens(tmp_path / "test.arrow", [row(number) for number in range(20)]), 0)) == 20
 
 
 def test_columns_that_a_later_version_adds_are_not_read(tmp_path):
-    path = write(tmp_path / "test.parquet", [{**row(1), "source": "eg"}])
+    schema = TOKENS.append(pa.field("source", pa.string()))
+    path = write_tokens(tmp_path / "test.arrow", [{**row(1), "source": "eg"}], schema)
     assert read_items(path, 0) == [Item(**row(1))]
 
 
 @pytest.mark.parametrize("rows", [[], [row(1, labels=[5, -100, -100])]], ids=["no rows", "no label to predict"])
 def test_a_test_set_without_an_answer_is_refused(tmp_path, rows):
-    table = pa.Table.from_pylist(rows, schema=pa.Table.from_pylist([row(1)]).schema)
-    pq.write_table(table, tmp_path / "test.parquet")
+    path = write_tokens(tmp_path / "test.arrow", rows)
     with pytest.raises(DataError, match="nothing to score") as caught:
-        read_items(tmp_path / "test.parquet", 0)
+        read_items(path, 0)
     assert "test_fraction" in caught.value.hint
 
 

@@ -3,13 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from ollamake.base import Base
 from ollamake.errors import ParamsError, TrainingError
 from ollamake.labels import IGNORE_INDEX
-from ollamake.tokens import tables
+from ollamake.sft import examples
+from ollamake.sft.examples import Examples
+from ollamake.sft.order import grouped_by_length
 from stages import train
+from tests.arrow import write_packs, write_tokens
 
 pytestmark = pytest.mark.slow
 LENGTHS = (9, 14, 11, 17, 10, 12, 15, 8)
@@ -23,15 +28,13 @@ def workspace(tmp_path, monkeypatch):
             "id": str(number),
             "input_ids": ids,
             "labels": [IGNORE_INDEX] * (length // 2) + ids[length // 2 :],
-            "prompt_length": length // 2,
-            "prompt": "",
-            "reference": "",
         }
         for number, length in enumerate(LENGTHS)
         for ids in [[100 + (number * 31 + place * 7) % 900 for place in range(length)]]
     ]
     for path in (train.TRAIN, train.VAL):
-        tables.write(path, tables.Split(rows=rows))
+        write_tokens(path, rows)
+    write_packs(train.PACKS, [])
     return tmp_path
 
 
@@ -49,6 +52,7 @@ def params(**changes):
         "num_epochs": 5,
         "per_device_batch_size": 8,
         "precision": "fp32",
+        "train_order": "random",
         "train_seed": 1,
         "warmup_ratio": 0.0,
         "weight_decay": 0.0,
@@ -59,11 +63,12 @@ def params(**changes):
 def run(tiny_base: Path, **changes):
     """Train and return the losses of each step, the summary and the adapter's bytes."""
     from ollamake.sft.log import TrainingLog
-    from ollamake.sft.trainer import fine_tune
+    from ollamake.sft.trainer import Tokens, fine_tune
 
     base = Base(tiny_base, {"name": "tiny"})
     with TrainingLog("metrics/train.json", "plots/train") as log:
-        result = fine_tune(base, train.TRAIN, train.VAL, params(**changes), train.ADAPTER, log)
+        tokens = Tokens(train.TRAIN, train.PACKS, train.VAL)
+        result = fine_tune(base, tokens, params(**changes), train.ADAPTER, log)
         log.summary.update(result)
     return series("train_loss"), result, (train.ADAPTER / "adapter_model.safetensors").read_bytes()
 
@@ -79,6 +84,7 @@ def test_training_lowers_the_loss_and_writes_every_step(workspace, tiny_base):
     assert len(losses) == result["steps"] == 8
     assert [len(series(name)) for name in ("learning_rate", "gradient_norm", "tokens_per_second")] == [8, 8, 8]
     assert result["tokens"] == 8 * sum(LENGTHS)
+    assert json.loads(Path("metrics/train.json").read_text())["padding_fraction"] > 0
     assert json.loads(Path("metrics/train.json").read_text())["val_loss"] == result["val_loss"]
     assert min(series("tokens_per_second")) > 0
 
@@ -98,6 +104,65 @@ def test_the_same_inputs_give_the_same_bytes_and_another_seed_does_not(workspace
     assert run(tiny_base, lora_dropout=0.1, train_seed=2)[2] != once
 
 
+def test_the_same_packed_rows_give_the_same_bytes(workspace, tiny_base):
+    write_packs(train.PACKS, [[0, 1], [2, 3], [4, 5], [6, 7]])
+    once = run(tiny_base, lora_dropout=0.1, per_device_batch_size=2)[2]
+    assert run(tiny_base, lora_dropout=0.1, per_device_batch_size=2)[2] == once
+
+
+def test_packed_rows_are_learnt_as_the_same_rows_alone(workspace, tiny_base):
+    alone, result, _ = run(tiny_base)
+    assert result["padding_fraction"] == round(1 - sum(LENGTHS) / (8 * max(LENGTHS)), 4)
+    write_packs(train.PACKS, [[0, 1, 3], [6, 2], [5, 4, 7]])
+    packed, result, _ = run(tiny_base, gradient_accumulation_steps=3, per_device_batch_size=1)
+    assert packed == pytest.approx(alone, rel=1e-5)
+    assert result["tokens"] == 3 * sum(LENGTHS)
+    assert result["padding_fraction"] == 0
+    _, result, _ = run(tiny_base, per_device_batch_size=3)
+    assert result["tokens"] == 3 * sum(LENGTHS)
+    assert result["padding_fraction"] == round(1 - sum(LENGTHS) / (3 * 40), 4)
+
+
+def test_a_base_model_that_would_mix_packed_rows_is_refused_before_training(workspace, tiny_base, monkeypatch):
+    monkeypatch.setattr("ollamake.sft.isolation.leak", lambda model: 0.9)
+    run(tiny_base, max_steps=1)
+    write_packs(train.PACKS, [[0, 1], [2, 3], [4, 5], [6, 7]])
+    with pytest.raises(ParamsError, match="LlamaForCausalLM lets the conversations of a packed row read each other"):
+        run(tiny_base, max_steps=1)
+
+
+@pytest.mark.parametrize("size", [{"per_device_batch_size": 2}, {"gradient_accumulation_steps": 2}])
+def test_every_epoch_goes_through_its_own_order(workspace, tiny_base, monkeypatch, size):
+    seen = visited(monkeypatch, train.TRAIN)
+    run(tiny_base, max_steps=0, num_epochs=3, train_seed=5, **{"per_device_batch_size": 1, **size})
+    orders = [grouped_by_length(np.array(LENGTHS), 2, 5, epoch) for epoch in range(3)]
+    assert seen == np.concatenate(orders).tolist()
+    assert (orders[0] != orders[1]).any()
+
+
+def test_a_given_order_is_kept_in_every_epoch(workspace, tiny_base, monkeypatch):
+    seen = visited(monkeypatch, train.TRAIN)
+    run(tiny_base, max_steps=0, num_epochs=2, per_device_batch_size=2, train_order="field:grade")
+    assert seen == [*range(8), *range(8)]
+
+
+def visited(monkeypatch, path):
+    """The rows of `path` that training reads from here on, in their order."""
+    seen, read, open_map = [], Examples.__getitem__, examples.training_examples
+    training = []
+    monkeypatch.setattr(
+        examples, "training_examples", lambda *options: training.append(open_map(*options)) or training[-1]
+    )
+
+    def watched(self, index):
+        if self in training:
+            seen.append(int(self.places[index]))
+        return read(self, index)
+
+    monkeypatch.setattr(Examples, "__getitem__", watched)
+    return seen
+
+
 def test_accumulating_single_rows_equals_one_batch(workspace, tiny_base):
     whole = run(tiny_base, per_device_batch_size=8, gradient_accumulation_steps=1)[0]
     pieces = run(tiny_base, per_device_batch_size=1, gradient_accumulation_steps=8)[0]
@@ -105,14 +170,14 @@ def test_accumulating_single_rows_equals_one_batch(workspace, tiny_base):
 
 
 def test_the_loss_is_that_of_the_supervised_tokens_alone(workspace, tiny_base):
-    import pyarrow.parquet as pq
+    import pyarrow as pa
     import torch
     from transformers import AutoModelForCausalLM
 
     first = run(tiny_base, max_steps=1)[0][0]
     model = AutoModelForCausalLM.from_pretrained(tiny_base)
     total, count = 0.0, 0
-    for row in pq.read_table(train.TRAIN).to_pylist():
+    for row in pa.ipc.open_file(str(train.TRAIN)).read_all().to_pylist():
         ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
         with torch.no_grad():
             logprobs = model(ids).logits[0, :-1].log_softmax(-1)
@@ -143,3 +208,14 @@ def test_a_diverged_training_is_refused_and_leaves_no_adapter(workspace, tiny_ba
 def test_a_mistyped_layer_is_refused_with_the_names_there_are(workspace, tiny_base):
     with pytest.raises(ParamsError, match=r"no layer named v_prj\nhint: all-linear, or some of: .*q_proj.* v_proj"):
         run(tiny_base, lora_target_modules="q_proj v_prj")
+
+
+@pytest.mark.parametrize("order", ["random", "given", "length", "loss", "field:grade", "field:how hard"])
+def test_the_orders_that_prepare_knows_are_accepted(order):
+    assert params(train_order=order).train_order == order
+
+
+@pytest.mark.parametrize("order", ["", "Random", "field:", "shuffled", "length:", "field"])
+def test_an_order_that_prepare_does_not_know_is_refused(order):
+    with pytest.raises(ValidationError, match="train_order"):
+        params(train_order=order)

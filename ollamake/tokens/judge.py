@@ -1,0 +1,40 @@
+"""When a tokenized split is no good to train or score on."""
+
+from pathlib import Path
+
+from ollamake.errors import DataError
+from ollamake.tokens.row import CONTROL, EMPTY, LONG, LONG_PROMPT, MELTED, REFUSED, REWRITTEN
+from ollamake.tokens.tally import Tally
+
+ADVICE = {
+    CONTROL: "take the model's control tokens out of the texts, or out of system_prompt",
+    LONG: "raise max_length, or change too_long: truncate_left drops the oldest turns, truncate_right cuts answers",
+    LONG_PROMPT: "raise max_length",
+    MELTED: "take the white space off the beginnings of the answers",
+    EMPTY: "take the empty texts out",
+    REWRITTEN: "name a template in chat_template whose generation prompt begins the answers that it writes; "
+    "`system_prompt: ''` helps where the template drops the system text of earlier turns (Mistral v0.3)",
+    REFUSED: "`system_prompt: ''` if the template takes no system message",
+}
+
+
+def refuse_split(name: str, tally: Tally, source: Path, max_rejected_fraction: float) -> None:
+    """Raise DataError when a split is empty, has lost too many of its rows, or has rows that nothing is learnt from."""
+    if tally.unlearnable:
+        listed = ", ".join(tally.unlearnable_ids) + (", …" if tally.unlearnable > len(tally.unlearnable_ids) else "")
+        raise DataError(
+            f"{name}: {tally.unlearnable} of {tally.rows} rows have no token that carries loss: {listed}",
+            where=str(source),
+            hint="a conversation needs an answer of the assistant; correct these records, then `dvc repro`",
+        )
+    if tally.rows and tally.dropped_fraction <= max_rejected_fraction:
+        return
+    if not tally.dropped:
+        hint = f"raise {name}_fraction, or bring more records"
+        raise DataError(f"{name}: it is empty", where=str(source), hint=hint)
+    [(reason, _)] = tally.dropped.most_common(1)
+    raise DataError(
+        f"{tally.line(name)}; max_rejected_fraction allows {max_rejected_fraction:.1%}",
+        where=str(source),
+        hint=next(advice for start, advice in ADVICE.items() if reason.startswith(start)),
+    )

@@ -1,0 +1,240 @@
+"""Bad models (reference/reliability.md R5, 56 to 61): refused by fetch within seconds, nothing of them in the store."""
+
+import json
+import pickle
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ollamake.base import open_base, store
+from ollamake.chat import ChatTemplate
+from ollamake.errors import BaseModelError
+from ollamake.files import read_json, write_json
+from ollamake.resolve.trial import find_problem
+from stages.fetch import Params, main
+from tests.contract.graph import ROOT
+
+WEIGHTS = "model.safetensors"
+QUERY, UP = "self_attn.q_proj.weight", "mlp.up_proj.weight"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """What fetch loads is loaded once, outside the clock."""
+    import transformers
+
+    return transformers.AutoModelForCausalLM
+
+
+@pytest.fixture
+def model(tiny_base, tmp_path, monkeypatch):
+    """A whole model, in a workspace of its own."""
+    folder = tmp_path / "workspace"
+    (folder / "models").mkdir(parents=True)
+    shutil.copyfile(ROOT / "models/catalog.yaml", folder / "models/catalog.yaml")
+    shutil.copytree(ROOT / "models/templates", folder / "models/templates")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return shutil.copytree(tiny_base, tmp_path / "model")
+
+
+def fetch(model, chat_template="model"):
+    main(Params(base_model=str(model), base_model_revision="pinned", chat_template=chat_template))
+
+
+def refused(model, problem, chat_template="model"):
+    """Hold what fetch says to `problem`, its time to seconds, and the store to nothing."""
+    started = time.monotonic()
+    with pytest.raises(BaseModelError, match=problem) as raised:
+        fetch(model, chat_template)
+    assert time.monotonic() - started < 20
+    assert raised.value.where
+    assert raised.value.hint
+    left = [path for path in store().rglob("*") if path.suffix in (".safetensors", ".bin", ".jinja")]
+    assert [path for path in left if chat_template == "model"] == []
+    assert not Path("models/base.json").exists()
+
+
+@dataclass
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    path: Path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.r5(56)
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "pytorch_model-00001-of-00002.bin", "model.pth"])
+def test_weights_that_are_only_pickled_are_refused(name, model):
+    (model / WEIGHTS).rename(model / name)
+    refused(model, f"has its weights only as {name}, a format that can run code when it is loaded")
+
+
+@pytest.mark.r5(57)
+def test_a_pickle_that_runs_code_is_refused_unopened(model, tmp_path):
+    (model / WEIGHTS).unlink()
+    (model / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "owned")))
+    refused(model, "only as pytorch_model.bin")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.r5(57)
+def test_a_pickle_beside_good_weights_is_left_where_it_is(model, tmp_path):
+    for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt"):
+        (model / name).write_bytes(pickle.dumps(Bomb(tmp_path / "owned")))
+    fetch(model)
+    assert {file.suffix for file in open_base().folder.iterdir()} == {".json", ".jinja", ".safetensors"}
+    assert not (tmp_path / "owned").exists()
+
+
+def with_header(model, header, body=b""):
+    text = json.dumps(header).encode()
+    (model / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+@pytest.mark.r5(58)
+def test_a_header_of_more_than_100_mb_is_refused_unread(model):
+    with (model / WEIGHTS).open("wb") as stream:
+        stream.write((150_000_000).to_bytes(8, "little"))
+        stream.truncate(160_000_000)  # so long a header could stand there
+    refused(model, "header too large")
+
+
+@pytest.mark.r5(58)
+@pytest.mark.parametrize(
+    "offsets", [([0, 8], [0, 8]), ([0, 8], [4, 12]), ([0, 8], [16, 24]), ([8, 0], [0, 8]), ([0, 8], [8, 10**18])]
+)
+def test_offsets_that_overlap_leave_gaps_or_lead_out_of_the_file_are_refused(offsets, model):
+    header = {
+        name: {"dtype": "F32", "shape": [2], "data_offsets": place} for name, place in zip("ab", offsets, strict=True)
+    }
+    with_header(model, header, bytes(24))
+    refused(model, "(?i)invalid|incomplete")
+
+
+@pytest.mark.r5(58)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused_by_their_name(value, model):
+    weights = load_file(model / WEIGHTS)
+    weights[f"model.layers.1.{QUERY}"][-1, -1] = value
+    save_file(weights, model / WEIGHTS)
+    refused(model, f"model.layers.1.{QUERY} holds NaN or infinity")
+
+
+@pytest.mark.r5(58)
+def test_a_tensor_that_is_missing_in_one_layer_is_refused_by_its_name(model):
+    weights = load_file(model / WEIGHTS)
+    del weights[f"model.layers.1.{QUERY}"]
+    save_file(weights, model / WEIGHTS)
+    refused(model, f"model.layers.{QUERY} is missing or of another shape in layer 1")
+
+
+@pytest.mark.r5(58)
+@pytest.mark.parametrize("name", [UP, "input_layernorm.weight", "model.norm.weight"])
+def test_a_tensor_that_is_missing_everywhere_is_refused_and_not_made_up(name, model):
+    weights = {key: value for key, value in load_file(model / WEIGHTS).items() if not key.endswith(name)}
+    save_file(weights, model / WEIGHTS)
+    refused(model, f"{name} is missing")
+
+
+@pytest.mark.r5(58)
+@pytest.mark.parametrize("layers", [("0",), ("0", "1")])
+def test_a_tensor_of_another_shape_is_refused_in_one_layer_and_in_all(layers, model):
+    weights = load_file(model / WEIGHTS)
+    for layer in layers:
+        name = f"model.layers.{layer}.{QUERY}"
+        weights[name] = weights[name][:32].copy()
+    save_file(weights, model / WEIGHTS)
+    refused(
+        model, f"{QUERY} (is missing or of another shape|has the shape \\(32, 64\\), config.json means \\(64, 64\\))"
+    )
+
+
+@pytest.mark.r5(58)
+@pytest.mark.parametrize(
+    ("key", "value"), [("intermediate_size", 129), ("num_attention_heads", 3), ("num_key_value_heads", 1)]
+)
+def test_a_config_of_another_model_is_refused(key, value, model):
+    write_json(model / "config.json", {**read_json(model / "config.json"), key: value})
+    refused(model, "config.json means|transformers cannot build the model")
+
+
+@pytest.mark.r5(59)
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_a_model_with_code_of_its_own_is_refused_and_its_code_not_run(file, model, tmp_path):
+    (model / "modeling_mine.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
+    auto_map = {"AutoConfig": "modeling_mine.Mine", "AutoTokenizer": ["modeling_mine.Mine", None]}
+    write_json(model / file, {**read_json(model / file), "auto_map": auto_map})
+    refused(model, f"{file} has auto_map: the model wants to run code of its own, which is never done")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.r5(60)
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model):
+    weights = load_file(model / WEIGHTS)
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:49_000].copy()
+    save_file(weights, model / WEIGHTS)
+    write_json(model / "config.json", {**read_json(model / "config.json"), "vocab_size": 49_000})
+    refused(model, "the tokenizer has ids up to 49151, the embedding only 49000 rows")
+
+
+# Time, memory, text, and what the sandbox is for: each in the ways that a template has.
+HOSTILE = {
+    "a power of ten million digits": "{{ 10**10000000 }}",
+    "a power that compiling cannot foresee": "{{ ((messages|length + 9)**10000000) % 7 }}",
+    "loops in loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "a hundred million letters": "{{ 'a' * 10**8 }}",
+    "ten billion letters": "{{ 'a' * 10**10 }}",
+    "a long text by padding": "{{ '%1000000000d' % 1 }}",
+    "a text that doubles": "{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x = n.x * 9 %}{% endfor %}",
+    "a megabyte in pieces": "{% for i in range(99999) %}0123456789{% endfor %}",
+    "a call without end": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "ten thousand brackets": "{{ " + "(" * 10_000 + "1" + ")" * 10_000 + " }}",
+    "a way to Python's objects": "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+    "a file of this machine": "{% include '/etc/passwd' %}",
+}
+FAMILIES = sorted((ROOT / "tests/golden/templates").glob("*.jinja"))
+
+
+@pytest.mark.r5(61)
+@pytest.mark.parametrize("attack", HOSTILE)
+def test_a_hostile_template_is_stopped_in_a_process_of_its_own(attack):
+    started = time.monotonic()
+    problem = find_problem(ChatTemplate(HOSTILE[attack]))
+    assert problem.startswith(("takes more", "needs more", "writes more", "calls itself", "reaches for", "fails on"))
+    assert time.monotonic() - started < 30  # 2 seconds of its own; this machine may be busy
+
+
+@pytest.mark.r5(61)
+def test_a_hostile_template_of_a_model_is_refused_before_its_weights_are_read(model):
+    (model / "chat_template.jinja").write_text(HOSTILE["a power of ten million digits"])
+    (model / WEIGHTS).write_bytes(b"not even weights")
+    refused(model, "the chat template takes more than 2 seconds to render a question")
+
+
+@pytest.mark.r5(61)
+def test_a_hostile_template_inside_tokenizer_config_is_refused_as_well(model):
+    (model / "chat_template.jinja").unlink()
+    config = {**read_json(model / "tokenizer_config.json"), "chat_template": HOSTILE["a text that doubles"]}
+    write_json(model / "tokenizer_config.json", config)
+    refused(model, "the chat template needs more than 512 MB of memory")
+
+
+@pytest.mark.r5(61)
+def test_a_hostile_template_of_models_templates_is_refused_with_its_file(model):
+    Path("models/templates/mine.jinja").write_text(HOSTILE["a hundred million letters"])
+    refused(model, "models/templates/mine.jinja: the chat template writes more than 100,000 characters", "mine")
+
+
+@pytest.mark.r5(61)
+@pytest.mark.parametrize("file", FAMILIES, ids=lambda file: file.stem)
+def test_the_templates_of_real_models_pass(file):
+    assert len(FAMILIES) == 8
+    assert find_problem(ChatTemplate(file.read_text(), (("bos_token", "<s>"), ("eos_token", "</s>")))) == ""

@@ -1,0 +1,219 @@
+"""Bad parameters (reference/reliability.md R5, 49 to 55): each a clean failure, before any stage works."""
+
+import ast
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from dvc.utils.serialize import load_yaml
+
+from ollamake import params, preflight
+from ollamake.errors import OllamakeError, ParamsError
+from stages.tokenize import refuse_length
+from tests.contract.graph import ROOT, read_yaml
+
+GOOD = (ROOT / "params.yaml").read_text()
+# What a shell would run in each of its ways, were one ever given a parameter.
+SHELL = [
+    "$(touch owned)",
+    "`touch owned`",
+    "; touch owned",
+    "| touch owned",
+    "&& touch owned",
+    "x > owned",
+    "-x\ntouch owned",
+]
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A workspace with the real parameters, catalog and templates."""
+    (tmp_path / "params.yaml").write_text(GOOD)
+    for name in ("models/catalog.yaml", "models/templates", "data/sources"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(text, path="params.yaml"):
+    """Return the whole message for a params.yaml of `text`, which must come in a moment."""
+    Path(path).write_text(text)
+    started = time.monotonic()
+    with pytest.raises(ParamsError) as raised:
+        params.check(params.read())
+    assert time.monotonic() - started < 5
+    assert raised.value.where.startswith("params.yaml")
+    assert "git diff params.yaml" in raised.value.hint
+    return f"{raised.value.where}: {raised.value.problem}"
+
+
+def changed(key, value):
+    """Return the good parameters with another value of one, and the number of its line."""
+    lines = GOOD.splitlines()
+    [line] = [number for number, text in enumerate(lines) if text.startswith(f"{key}:")]
+    lines[line] = f"{key}: {value}"
+    return "\n".join(lines) + "\n", line + 1
+
+
+@pytest.mark.r5(49)
+@pytest.mark.usefixtures("workspace")
+def test_a_bomb_of_aliases_is_refused_before_it_opens():
+    laughs = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 10)]
+    bomb = "\n".join(["a0: &a0 [lol, lol]", *laughs, GOOD])
+    assert refused(bomb).startswith("params.yaml, line 1: has the anchor or alias a0;")
+
+
+@pytest.mark.r5(50)
+@pytest.mark.parametrize(
+    "tag",
+    ["!!python/object/apply:os.system [touch owned]", "!!python/object:os.system x", "!!python/name:os.system ''"],
+)
+def test_a_python_object_is_refused_and_nothing_is_run(tag, workspace):
+    text, line = changed("lora_rank", tag)
+    assert refused(text).startswith(f"params.yaml, line {line}: has the tag tag:yaml.org,2002:python/")
+    assert not (workspace / "owned").exists()
+
+
+@pytest.mark.r5(51)
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("text", ["lora_rank:\t16\n", "a: 1\n\tlora_rank: 16\n", "\tlora_rank: 16\n"])
+def test_a_tab_is_refused_by_its_line(text):
+    line = 1 + text[: text.index("\t")].count("\n")
+    assert refused(text).startswith(f"params.yaml, line {line}: is not valid YAML: found character '\\t'")
+
+
+@pytest.mark.r5(52)
+@pytest.mark.usefixtures("workspace")
+def test_a_key_that_stands_there_twice_is_refused_by_the_line_of_the_second():
+    last = len(GOOD.splitlines()) + 1
+    message = refused(f"{GOOD}lora_rank: 8\n")
+    assert message.startswith(f'params.yaml, line {last}: is not valid YAML: found duplicate key "lora_rank"')
+
+
+@pytest.mark.r5(53)
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("packing", "no", "input should be a valid boolean, but it is 'no'"),
+        ("packing", "0", "input should be a valid boolean, but it is 0"),
+        ("learning_rate", "'1e-4'", "input should be a valid number, but it is '1e-4'"),
+        ("learning_rate", "1e-4x", "input should be a valid number, but it is '1e-4x'"),
+        ("max_length", "1:30", "input should be a valid integer, but it is '1:30'"),
+        ("max_length", "256.0", "input should be a valid integer, but it is 256.0"),
+        ("max_length", "yes", "input should be a valid integer, but it is 'yes'"),
+        ("max_length", "true", "input should be a valid integer, but it is True"),
+        ("max_length", "", "input should be a valid integer, but it is None"),
+        ("ollama_model", "2026-01-02", "input should be a valid string, but it is datetime.date(2026, 1, 2)"),
+        ("system_prompt", "7", "input should be a valid string, but it is 7"),
+    ],
+)
+def test_a_value_that_yaml_reads_as_another_type_is_refused_by_what_it_is(key, value, problem):
+    text, line = changed(key, value)
+    assert f"line {line}: {key}: {problem}" in refused(text)
+
+
+@pytest.mark.r5(53)
+@pytest.mark.parametrize(
+    "value", ["1e-4", "1E-4", "017", "0o17", "0x1F", "1_000", "1:30", "no", "yes", "off", "True", "~", "+5", ".5", "1."]
+)
+def test_every_way_to_write_a_value_is_read_as_dvc_reads_it(value, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a: {value}\n")
+    ours, theirs = params.read(path)["a"], load_yaml(str(path))["a"]
+    assert ours == theirs
+    assert isinstance(ours, type(theirs))
+
+
+@pytest.mark.r5(54)
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("learning_rate", ".nan", "input should be a finite number, but it is nan"),
+        ("learning_rate", ".inf", "input should be a finite number, but it is inf"),
+        ("learning_rate", "1e999", "input should be a finite number, but it is inf"),
+        ("learning_rate", "-0.001", "input should be greater than 0, but it is -0.001"),
+        ("weight_decay", "-.inf", "input should be a finite number, but it is -inf"),
+        ("num_epochs", "0", "input should be greater than 0, but it is 0"),
+        ("num_epochs", "two", "input should be a valid integer, but it is 'two'"),
+        ("per_device_batch_size", "0", "input should be greater than 0, but it is 0"),
+        ("gradient_accumulation_steps", "-1", "input should be greater than 0, but it is -1"),
+        ("max_length", "0", "input should be greater than or equal to 2, but it is 0"),
+        ("lora_rank", "99999999999999999999.5", "input should be a valid integer"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused_by_its_line(key, value, problem):
+    text, line = changed(key, value)
+    assert f"line {line}: {key}: {problem}" in refused(text)
+
+
+@pytest.mark.r5(54)
+@pytest.mark.usefixtures("workspace")
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant():
+    line = len(GOOD.splitlines()) + 1
+    meant = f"line {line}: lora_rnk: no stage reads this parameter; did you mean lora_rank?"
+    assert meant in refused(f"{GOOD}lora_rnk: 8\n")
+
+
+@pytest.mark.r5(54)
+def test_a_max_length_beyond_the_model_is_refused_with_the_most_that_fits():
+    base = SimpleNamespace(context_length=512, record={"name": "tiny"})
+    refuse_length(512, base)
+    with pytest.raises(ParamsError, match="max_length is 513, but tiny reads 512 tokens at most") as raised:
+        refuse_length(513, base)
+    assert "max_length=512" in raised.value.hint
+
+
+def texts():
+    return [key for key, value in read_yaml("params.yaml").items() if isinstance(value, str)]
+
+
+@pytest.mark.r5(55)
+@pytest.mark.parametrize("hostile", SHELL)
+@pytest.mark.parametrize("key", texts())
+def test_a_command_in_a_parameter_is_never_run(key, hostile, workspace):
+    """Each is refused by the check, or is a text that nothing but a message, a file name or a prompt is made of."""
+    assert refusal({**params.read(), key: hostile}) or key in FREE
+    assert not list(workspace.rglob("owned*"))
+
+
+def refusal(content):
+    """Return what is said against the parameters, empty when nothing is."""
+    try:
+        params.check(content)
+        preflight.check(content)
+    except OllamakeError as error:
+        return str(error)
+    return ""
+
+
+# Texts that only their own stage can judge; what it does with them has tests of its own.
+FREE = {"base_model", "base_model_revision", "chat_template", "data_files", "system_prompt", "lora_target_modules"}
+
+
+@pytest.mark.r5(55)
+def test_no_parameter_is_put_into_a_command_of_the_graph():
+    commands = [entry["cmd"] for entry in read_yaml("dvc.yaml")["stages"].values()]
+    assert len(commands) >= 9
+    assert [command for command in commands if "$" in command] == []
+
+
+@pytest.mark.r5(55)
+def test_no_code_of_ours_starts_a_shell():
+    files = [*(ROOT / "ollamake").rglob("*.py"), *(ROOT / "stages").glob("*.py")]
+    assert len(files) > 80
+    shells = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell"}
+    calls = [
+        (file.name, node)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+    ]
+    named = [name for name, call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in shells]
+    asked = [name for name, call in calls if any(keyword.arg == "shell" for keyword in call.keywords)]
+    assert (named, asked) == ([], [])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def smollm2_tokenizer(smollm2_gguf: Path) -> Path:
         if not folder.is_dir():
             with atomic_folder(folder) as partial:
                 gguf_tokenizer.write_tokenizer(GgufFile(smollm2_gguf), partial)
+    return folder
+
+
+@pytest.fixture
+def fetch_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the test: what fetch reads, the real catalog and templates, and nothing else."""
+    folder = tmp_path / "workspace"
+    (folder / "models").mkdir(parents=True)
+    shutil.copyfile(REPOSITORY / "models/catalog.yaml", folder / "models/catalog.yaml")
+    shutil.copytree(REPOSITORY / "models/templates", folder / "models/templates")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
     return folder
 
 

@@ -32,14 +32,8 @@ def loaded():
 
 
 @pytest.fixture
-def model(tiny_base, tmp_path, monkeypatch):
-    """A whole model, in a workspace of its own."""
-    folder = tmp_path / "workspace"
-    (folder / "models").mkdir(parents=True)
-    shutil.copyfile(ROOT / "models/catalog.yaml", folder / "models/catalog.yaml")
-    shutil.copytree(ROOT / "models/templates", folder / "models/templates")
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+def model(tiny_base, tmp_path, fetch_workspace):
+    """A whole model, beside a workspace of its own."""
     return shutil.copytree(tiny_base, tmp_path / "model")
 
 

@@ -3,11 +3,7 @@ import io
 import json
 import re
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -16,6 +12,7 @@ import pytest
 from ollamake.collect import hub
 from ollamake.collect.hub import HubData
 from ollamake.errors import DataError, DiskError
+from tests.hub import HubHandler, serving
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 HUB_ID = "someone/some-chats"
@@ -59,31 +56,12 @@ class FakeHub:
         return facts
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(HubHandler):
     """Answers as the hub does to dataset_info and to the download of a file."""
 
-    def __init__(self, fake, *args):
-        self.fake = fake
-        super().__init__(*args)
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body=b"", sent=None, **headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        with suppress(ConnectionError):  # the one who asked may be gone
-            self.end_headers()
-            self.wfile.write(body[:sent] if self.command != "HEAD" else b"")
-
-    def do_GET(self):
-        path = unquote(self.path.partition("?")[0])
-        self.fake.asked.append(f"{self.command} {path}")
-        time.sleep(self.fake.seconds)
-        if self.fake.status != 200:
-            self.answer(self.fake.status, X_Error_Code=self.fake.error_code)
-        elif path == f"/api/datasets/{HUB_ID}/revision/{COMMIT}":
+    def serve(self, path):
+        path = unquote(path)
+        if path == f"/api/datasets/{HUB_ID}/revision/{COMMIT}":
             self.answer(200, json.dumps(self.fake.info()).encode(), Content_Type="application/json")
         elif path.startswith("/api/"):
             self.answer(404, X_Error_Code="RevisionNotFound" if HUB_ID in path else "RepoNotFound")
@@ -91,8 +69,6 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(401, X_Error_Code="GatedRepo")
         else:
             self.send_file(path.removeprefix(f"/datasets/{HUB_ID}/resolve/{COMMIT}/"))
-
-    do_HEAD = do_GET  # noqa: N815 (the name that http.server looks for)
 
     def send_file(self, name):
         body, headers = self.fake.files[name], {"ETag": f'"{hash(name)}"', "X_Repo_Commit": COMMIT}
@@ -117,8 +93,6 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def fake(monkeypatch):
     """A hub on this machine that serves a small data set with a card, a script and data in two formats."""
-    from huggingface_hub import HfApi, constants
-
     fake = FakeHub(
         {
             "README.md": b"---\nlicense: cc-by-4.0\n---\n",
@@ -128,18 +102,8 @@ def fake(monkeypatch):
             "extra/more.jsonl": b'{"instruction": "where am I", "output": "pwd"}\n',
         }
     )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, fake))
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr("huggingface_hub.HfApi", partial(HfApi, endpoint=endpoint))
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler, fake, monkeypatch):
+        yield fake
 
 
 @pytest.fixture

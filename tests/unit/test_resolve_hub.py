@@ -3,12 +3,8 @@ import json
 import shutil
 import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +14,7 @@ from ollamake.files import read_json, write_json
 from ollamake.resolve import hub
 from ollamake.resolve.catalog import Entry
 from ollamake.resolve.hub import HubModel
+from tests.hub import HubHandler, serving
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 HUB_ID = "someone/some-model"
@@ -53,61 +50,28 @@ class FakeHub:
         return facts
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(HubHandler):
     """Answers as the hub does to model_info and to the download of a file."""
 
-    def __init__(self, fake, *args):
-        self.fake = fake
-        super().__init__(*args)
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        with suppress(ConnectionError):  # the one who asked may be gone
-            self.end_headers()
-            self.wfile.write(body if self.command != "HEAD" else b"")
-
-    def do_GET(self):
-        self.fake.asked.append(f"{self.command} {self.path.partition('?')[0]}")
-        time.sleep(self.fake.seconds)
-        if self.fake.status != 200:
-            self.answer(self.fake.status, X_Error_Code=self.fake.error_code)
-        elif self.path.startswith("/api/models/"):
+    def serve(self, path):
+        if path.startswith("/api/models/"):
             self.answer(200, json.dumps(self.fake.info()).encode(), Content_Type="application/json")
         elif self.fake.gated:
             self.answer(403, X_Error_Code="GatedRepo")
         else:
-            name = self.path.rpartition("/")[2]
+            name = path.rpartition("/")[2]
             body = (self.fake.folder / name).read_bytes()
             if name == self.fake.damaged:
                 body = body[:-1] + b"!"
             self.answer(200, body, ETag=f'"{name}"', X_Repo_Commit=COMMIT)
 
-    do_HEAD = do_GET  # noqa: N815 (the name that http.server looks for)
-
 
 @pytest.fixture
 def fake(tiny_base, tmp_path, monkeypatch):
     """A hub on this machine that serves the tiny model, its tokenizer named as the real hub names it."""
-    from huggingface_hub import HfApi, constants
-
     fake = FakeHub(shutil.copytree(tiny_base, tmp_path / "served"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, fake))
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr("huggingface_hub.HfApi", partial(HfApi, endpoint=endpoint))
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler, fake, monkeypatch):
+        yield fake
 
 
 @pytest.fixture

@@ -25,18 +25,6 @@ PLAIN = """{{ bos_token }}{% for message in messages %}{{ message['role'] + ': '
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    """A workspace with the real catalog and templates."""
-    folder = tmp_path / "workspace"
-    (folder / "models").mkdir(parents=True)
-    shutil.copyfile(REPOSITORY / "models/catalog.yaml", folder / "models/catalog.yaml")
-    shutil.copytree(REPOSITORY / "models/templates", folder / "models/templates")
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    return folder
-
-
-@pytest.fixture
 def without_template(tiny_base, tmp_path):
     folder = shutil.copytree(tiny_base, tmp_path / "a base model")
     (folder / "chat_template.jinja").unlink()
@@ -53,7 +41,7 @@ def written(name, text):
     return name
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_the_named_template_takes_the_place_of_the_model_s_own_and_the_weights_are_shared(tiny_base):
     own, tuned = fetch(tiny_base, "model"), fetch(tiny_base, "chatml")
     assert (tuned.folder / "chat_template.jinja").read_text() == Path("models/templates/chatml.jinja").read_text()
@@ -65,7 +53,7 @@ def test_the_named_template_takes_the_place_of_the_model_s_own_and_the_weights_a
     assert {file.name: sha256(file) for file in tuned.folder.iterdir()} == tuned.record["files"]
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_another_text_under_the_same_name_is_another_base_model_and_the_first_text_the_first_one(tiny_base):
     first = fetch(tiny_base, written("mine", PLAIN)).record
     second = fetch(tiny_base, written("mine", PLAIN + "\n")).record
@@ -74,7 +62,7 @@ def test_another_text_under_the_same_name_is_another_base_model_and_the_first_te
     assert fetch(tiny_base, "mine.jinja").record == first
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_second_fetch_with_a_template_touches_nothing(tiny_base):
     fetch(tiny_base, "chatml")
     times = {file: file.stat().st_mtime_ns for file in store().rglob("*") if file.suffix != ".lock"}
@@ -82,7 +70,7 @@ def test_a_second_fetch_with_a_template_touches_nothing(tiny_base):
     assert {file: file.stat().st_mtime_ns for file in store().rglob("*") if file.suffix != ".lock"} == times
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_weights_that_are_damaged_in_the_store_are_brought_back_under_both_names(tiny_base):
     own, tuned = fetch(tiny_base, "model"), fetch(tiny_base, "chatml")
     (own.folder / "model.safetensors").write_bytes(b"torn")
@@ -91,7 +79,7 @@ def test_weights_that_are_damaged_in_the_store_are_brought_back_under_both_names
     assert sha256(tuned.folder / "model.safetensors") == tuned.record["files"]["model.safetensors"]
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_where_a_file_can_have_one_name_only_the_weights_are_copied(tiny_base, monkeypatch):
     def refuse(*_):
         raise OSError(95, "Operation not supported")
@@ -102,7 +90,7 @@ def test_where_a_file_can_have_one_name_only_the_weights_are_copied(tiny_base, m
     assert {file.name: sha256(file) for file in tuned.folder.iterdir()} == tuned.record["files"]
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_base_model_without_a_template_becomes_usable_with_one(without_template):
     with pytest.raises(BaseModelError, match="has no chat template") as raised:
         fetch(without_template, "model")
@@ -115,7 +103,7 @@ def test_a_base_model_without_a_template_becomes_usable_with_one(without_templat
         fetch(without_template, "model")
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_template_of_its_own_that_is_no_good_does_not_stand_in_the_way_of_the_named_one(tiny_base, tmp_path):
     folder = shutil.copytree(tiny_base, tmp_path / "odd")
     (folder / "chat_template.jinja").write_text("{{ oops")
@@ -126,14 +114,14 @@ def test_a_template_of_its_own_that_is_no_good_does_not_stand_in_the_way_of_the_
     assert "chat_template" not in fetch(folder, "model").record
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_model_that_came_without_its_template_comes_again_when_it_is_wanted(tiny_base):
     fetch(tiny_base, "chatml")
     own = fetch(tiny_base, "model")
     assert (own.folder / "chat_template.jinja").read_bytes() == (tiny_base / "chat_template.jinja").read_bytes()
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 @pytest.mark.parametrize("name", ["chatlm", "../chatml", "/etc/passwd", "model.jinja", "chat ml", "$(touch owned)"])
 def test_a_template_that_is_not_there_is_told_with_those_that_are(name):
     with pytest.raises(BaseModelError) as raised:
@@ -143,7 +131,7 @@ def test_a_template_that_is_not_there_is_told_with_those_that_are(name):
     assert raised.value.hint == "models/templates has chatml; `model` is the base model's own"
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -166,14 +154,14 @@ def test_a_template_of_no_use_is_refused_by_what_it_does(text, problem, tiny_bas
     assert not Path("models/base.json").exists()
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_template_that_is_no_text_is_refused():
     Path("models/templates/mine.jinja").write_bytes(b"\xff\xfe{\x00{\x00")
     with pytest.raises(BaseModelError, match="cannot be read as UTF-8 text"):
         named_template("mine")
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_byte_order_mark_does_not_get_into_the_prompts(tiny_base):
     Path("models/templates/mine.jinja").write_bytes(b"\xef\xbb\xbf" + PLAIN.encode())
     assert not ChatTemplate.of(fetch(tiny_base, "mine").folder).render([QUESTION]).startswith("\ufeff")
@@ -192,7 +180,7 @@ def test_the_chatml_here_writes_what_smollm2_does_where_there_is_a_system_messag
     assert go_template.choose(expected, go_template.candidates(""), CONVERSATIONS)
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_go_template_beside_the_jinja_one_is_tried_first():
     ours = ChatTemplate(PLAIN, (("bos_token", ""), ("eos_token", "<end>")))
     expected = {name: ours.render(chat, add_generation_prompt=True) for name, chat in CONVERSATIONS.items()}
@@ -208,7 +196,7 @@ def test_a_go_template_beside_the_jinja_one_is_tried_first():
     assert raised.value.where == "models/templates/plain.gotmpl"
 
 
-@pytest.mark.usefixtures("workspace")
+@pytest.mark.usefixtures("fetch_workspace")
 def test_a_template_that_ends_answers_with_no_token_at_which_the_model_stops_is_told_in_tokenize(without_template):
     """As with a base model, for which <|im_end|> is a token like any other."""
     write_json(without_template / "generation_config.json", {"eos_token_id": 0})

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ollamake.cloud.commands import cloud
 from ollamake.errors import OllamakeError
 from ollamake.look.commands import data
 
@@ -23,6 +24,7 @@ class _Edge(TyperGroup):
 
 app = typer.Typer(cls=_Edge, no_args_is_help=True, add_completion=False, help="make for fine-tuned models, on DVC.")
 app.add_typer(data, name="data")
+app.add_typer(cloud, name="cloud")
 
 
 @app.command()

@@ -3,14 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ollamake import params
 from ollamake.collect import request
 from ollamake.data.formats.reading import chunks
+from ollamake.training.launch import refuse_unsuitable
+from ollamake.training.quantized import refuse_unable
+from ollamake.training.reporters import require_reporter
+from ollamake.training.settings import Settings
 
 # Enough to tell a format by; a folder of ten thousand shards is looked through in seconds.
 FIRST_BYTES = 1 << 16
 
 
 def check(content: Mapping[str, Any]) -> None:
+    """Raise an OllamakeError for data that is not there or a training that this machine cannot run; offline."""
+    check_data(content)
+    # Light, unless bitsandbytes or several GPUs are asked for.
+    settings = params.select(Settings, content)
+    require_reporter(settings.report_to)
+    refuse_unsuitable(settings)
+    refuse_unable(settings)
+
+
+def check_data(content: Mapping[str, Any]) -> None:
     """Raise DataError where `data_source` is not there, cannot be read, or would be deleted by the build; offline."""
     for source in request.parse(content["data_source"], content["data_files"]):
         for file in source.own_files:

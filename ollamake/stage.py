@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ollamake import params, pins
 from ollamake.errors import DiskError, OllamakeError
+from ollamake.orphan import end_with_dvc
 from ollamake.params import Schema, StageParams
 
 __all__ = ["StageParams", "run"]
@@ -20,6 +21,7 @@ def run(schema: type[Schema], main: Callable[[Schema], None]) -> None:
     The whole of params.yaml is checked first, the keys of later stages too: a mistyped training parameter is named
     before the data is prepared, not after.
     """
+    end_with_dvc()
     # How long a thread spins before it sleeps. Without an end, two busy cores become ten times slower; with none at
     # all, two idle ones lose a third. Read when the OpenMP runtime loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -14,7 +14,7 @@ from ollamake.scoring.comparison import FRACTIONS, NAMES
 METRICS, GGUF, EXPORT = Path("metrics"), Path("models/gguf"), Path("models/export")
 ARTIFACTS = (
     (GGUF, "the model for Ollama and any llama.cpp"),
-    (Path("models/adapter"), "the LoRA adapter"),
+    (Path("models/tuned"), "the LoRA adapter"),
     (EXPORT / "Modelfile", "for `ollama create -f`"),
     (Path("models/samples.md"), "answers of base and tuned side by side"),
     (Path("plots"), "the curves: `dvc plots show`"),
@@ -27,7 +27,8 @@ def show() -> None:
     console = Console()
     try:
         receipt = read_json(EXPORT / "receipt.json")
-        tables = [scores(read_json(METRICS / "evaluate.json")), parity(read_json(METRICS / "convert.json"))]
+        evaluation, conversion = read_json(METRICS / "evaluate.json"), read_json(METRICS / "convert.json")
+        tables = [training(read_json(METRICS / "train.json")), scores(evaluation), parity(conversion)]
     except FileNotFoundError as error:
         raise OllamakeError("there is no finished build", where=str(error.filename), hint="`make build`") from error
     console.print(Group(*tables, artifacts()))
@@ -39,6 +40,22 @@ def _table(title: str, *columns: str, left: int = 1) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+    return table
+
+
+def training(figures: dict[str, Any]) -> Table:
+    """Return what the training came to, in one line."""
+    columns = ("val. loss", "at step", "gap", "overfitting", "tokens/s", "peak memory")
+    ending = f", ended early at {figures['stopped_early']}" if "stopped_early" in figures else ""
+    table = _table(f"Training of {figures['steps']} steps in {figures['seconds']:,.0f} s{ending}", *columns, left=0)
+    table.add_row(
+        f"{figures['best_val_loss']:.3f}",
+        str(figures["best_step"]),
+        f"{figures['overfitting']['gap']:+.3f}",
+        figures["overfitting"]["verdict"],
+        f"{figures['tokens_per_second']:,.0f}",
+        f"{figures['peak_memory_mb']:,.0f} MB",
+    )
     return table
 
 

@@ -29,7 +29,7 @@ def main(params: Params) -> None:
     from ollamake.scoring.score import Examiner
 
     examiner = Examiner(base, items, params.eval_batch_size, params.eval_max_new_tokens, params.precision)
-    scored = examiner.score(load_model(base, params.precision), "base model")
+    scored = examiner.score(load_model(base.folder, params.precision), "base model")
     with atomic_folder(BASELINE) as folder:
         write_jsonl(
             folder / "predictions.jsonl",

@@ -1,4 +1,4 @@
-"""Merge adapter and base model, write GGUF, and prove that it behaves as the trained model does."""
+"""Write the trained model as GGUF, and prove that it behaves as the trained model does."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from ollamake.files import atomic_folder, read_jsonl, write_json
 from ollamake.gguf.quantizations import QuantizationName
 from ollamake.stage import StageParams, run
 
-ADAPTER, PROBE = Path("models/adapter"), Path("data/prepared/probe.jsonl")
+TUNED, PROBE = Path("models/tuned"), Path("data/prepared/probe.jsonl")
 GGUF, METRICS = Path("models/gguf"), Path("metrics/convert.json")
 
 
@@ -32,9 +32,9 @@ def main(params: Params) -> None:
     room = base.context_length - params.parity_max_new_tokens
     probe = parity.probe_questions(read_jsonl(PROBE), params.system_prompt, prompts, params.parity_prompts, room)
     with scratch_folder(store() / "tmp") as scratch, atomic_folder(GGUF) as out:
-        files = build.build(base, ADAPTER, prompts, params.gguf_quantization, scratch, out)
+        files = build.build(base, TUNED, prompts, params.gguf_quantization, scratch, out)
         fixtures = parity.fixture_questions(params.system_prompt, prompts)
-        proofs = proof.prove(files, base, ADAPTER, prompts, probe, fixtures, params.parity_max_new_tokens)
+        proofs = proof.prove(files, base, TUNED, prompts, probe, fixtures, params.parity_max_new_tokens)
         proof.write_serving(out, proofs[-1], prompts, params.parity_max_new_tokens)
     write_json(METRICS, proof.metrics(proofs, time.monotonic() - started))
     print(proof.table(proofs))

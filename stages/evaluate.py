@@ -11,7 +11,7 @@ from ollamake.scoring import comparison
 from ollamake.scoring.items import read_items
 from ollamake.stage import StageParams, run
 
-TEST, ADAPTER = Path("data/tokenized/test.arrow"), Path("models/adapter")
+TEST, TUNED = Path("data/tokenized/test.arrow"), Path("models/tuned")
 PREDICTIONS, BASELINE = Path("models/baseline/predictions.jsonl"), Path("models/baseline/scores.json")
 METRICS, SAMPLES, SCORES = Path("metrics/evaluate.json"), Path("models/samples.md"), Path("plots/evaluate/scores.csv")
 
@@ -30,12 +30,12 @@ def main(params: Params) -> None:
     predictions = {row["id"]: row for row in read_jsonl(PREDICTIONS)}
     comparison.require_same_items(items, predictions, PREDICTIONS)
 
-    from ollamake.scoring.adapter import load_tuned  # torch loads here
     from ollamake.scoring.samples import Reply, Sample, page
-    from ollamake.scoring.score import Examiner
+    from ollamake.scoring.score import Examiner  # torch loads here
+    from ollamake.scoring.tuned import load_tuned
 
     examiner = Examiner(base, items, params.eval_batch_size, params.eval_max_new_tokens, params.precision)
-    tuned = examiner.score(load_tuned(base, ADAPTER, params.precision), "tuned model")
+    tuned = examiner.score(load_tuned(base, TUNED, params.precision), "tuned model")
     scores = comparison.compare(read_json(BASELINE), tuned.scores)
     samples = [
         Sample(

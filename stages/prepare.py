@@ -18,10 +18,10 @@ class Params(StageParams):
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]
     near_duplicate_threshold: Annotated[float, Field(ge=0.5, le=1)]
     probe_fraction: Share
-    row_shape: Literal["auto", "instruction", "prompt", "messages", "conversations", "text"]
+    row_shape: Literal["auto", "instruction", "prompt", "messages", "conversations", "text", "preference", "thumbs"]
     split_seed: int
     test_fraction: Share
-    train_order: Annotated[str, Field(pattern=r"^(random|given|length|loss|field:.+)$")]
+    train_order: Annotated[str, Field(pattern=r"^(random|grouped|given|length|loss|field:.+)$")]
     val_fraction: Share
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ollamake.base import RECORD, Base, open_base
 from ollamake.errors import ParamsError
@@ -13,10 +13,12 @@ from ollamake.parallel import in_order
 from ollamake.stage import StageParams, run
 from ollamake.tokens.judge import refuse_split
 from ollamake.tokens.tally import Tally
+from ollamake.tokens.tasks import JUDGED, Task
 
-PREPARED, TOKENIZED = Path("data/prepared"), Path("data/tokenized")
+PREPARED, DISTILLED, TOKENIZED = Path("data/prepared"), Path("data/distilled"), Path("data/tokenized")
 METRICS, LENGTHS = Path("metrics/tokenize.json"), Path("plots/tokenize/lengths.csv")
-SPLITS = ("train", "val", "test")
+# The test set keeps its own answers, whoever taught: they are what is scored against.
+SPLITS = {"train": DISTILLED / "train.jsonl", "val": DISTILLED / "val.jsonl", "test": PREPARED / "test.jsonl"}
 
 
 class Params(StageParams):
@@ -24,7 +26,14 @@ class Params(StageParams):
     max_rejected_fraction: Annotated[float, Field(ge=0, le=1)]
     packing: bool
     system_prompt: str
+    task: Task
     too_long: Literal["drop", "truncate_left", "truncate_right"]
+
+    @model_validator(mode="after")
+    def _judged_answers_stand_alone(self) -> "Params":
+        if self.packing and self.task in JUDGED:
+            raise ValueError(f"packing is true, and task {self.task} compares whole answers; set packing: false")
+        return self
 
 
 def main(params: Params) -> None:
@@ -36,7 +45,7 @@ def main(params: Params) -> None:
         tallies = write_splits(params, base, folder)
         for name, tally in tallies.items():
             print(tally.line(name))
-            refuse_split(name, tally, PREPARED / f"{name}.jsonl", params.max_rejected_fraction)
+            refuse_split(name, tally, SPLITS[name], params.max_rejected_fraction)
         packs = tables.write_packs(folder, params.max_length if params.packing else 0)
     metrics = {name: tally.metrics() for name, tally in tallies.items()}
     if packs:
@@ -53,8 +62,8 @@ def write_splits(params: Params, base: Base, folder: Path) -> dict[str, Tally]:
     from ollamake.tokens import tables
     from ollamake.tokens.blocks import Tokenize, blocks
 
-    work = Tokenize(base, params.system_prompt, params.max_length, params.too_long)
-    pieces = (block for name in SPLITS for block in blocks(name, PREPARED / f"{name}.jsonl"))
+    work = Tokenize(base, params.system_prompt, params.max_length, params.too_long, params.task)
+    pieces = (block for name, path in SPLITS.items() for block in blocks(name, path))
     tallies = {name: Tally() for name in SPLITS}
     # One stream for all splits, so that the workers start once.
     for name, batches in groupby(in_order(work, pieces), key=lambda batch: batch.split):

@@ -1,47 +1,52 @@
-"""Fine-tune the base model on the tokenized conversations."""
+"""Fine-tune the base model on the tokenized rows."""
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ollamake.base import RECORD, open_base
-from ollamake.stage import StageParams, run
+from ollamake.stage import run
+from ollamake.training.launch import launch, launches, one_of_several, refuse_unsuitable
+from ollamake.training.quantized import leave_out, refuse_unable
+from ollamake.training.reporters import require_reporter
+from ollamake.training.settings import Settings
 
 TRAIN, VAL = Path("data/tokenized/train.arrow"), Path("data/tokenized/val.arrow")
 PACKS = Path("data/tokenized/packs.arrow")
-ADAPTER = Path("models/adapter")
+TUNED, CHECKPOINTS = Path("models/tuned"), Path("models/checkpoints")
 METRICS, PLOTS = Path("metrics/train.json"), Path("plots/train")
 
 
-class Params(StageParams):
-    gradient_accumulation_steps: PositiveInt
-    learning_rate: PositiveFloat
-    lora_alpha: PositiveInt
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
-    lora_rank: PositiveInt
-    lora_target_modules: Annotated[str, Field(min_length=1)]
-    lr_scheduler: Literal["linear", "cosine", "constant"]
-    max_grad_norm: PositiveFloat
-    max_steps: NonNegativeInt
-    num_epochs: PositiveInt
-    per_device_batch_size: PositiveInt
-    precision: Literal["auto", "bf16", "fp32"]
-    train_order: Annotated[str, Field(pattern=r"^(random|given|length|loss|field:.+)$")]
-    train_seed: NonNegativeInt
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NonNegativeFloat
+class Params(Settings):
+    """All of them, as they stand in ollamake/training/settings.py by their purpose."""
 
 
 def main(params: Params) -> None:
+    require_reporter(params.report_to)
+    refuse_unsuitable(params)
+    refuse_unable(params)
+    leave_out(params)
+    if launches(params):
+        open_base(RECORD)
+        launch(params, "stages.train")
+        return
+    with one_of_several():
+        train(params)
+
+
+def train(params: Params) -> None:
     base = open_base(RECORD)
 
-    from ollamake.sft.log import TrainingLog
-    from ollamake.sft.trainer import Tokens, fine_tune
+    from ollamake.training.checkpoint import reserved
+    from ollamake.training.fingerprint import fingerprint
+    from ollamake.training.interruption import ignore_signals
 
-    with TrainingLog(str(METRICS), str(PLOTS)) as log:
-        result = fine_tune(base, Tokens(TRAIN, PACKS, VAL), params, ADAPTER, log)
-        log.summary.update(result)
+    with reserved(fingerprint(base, (TRAIN, PACKS, VAL), params)) as checkpoints:
+        from ollamake.training.log import TrainingLog
+        from ollamake.training.trainer import Tokens, fine_tune
+
+        with TrainingLog(str(METRICS), str(PLOTS)) as log:
+            result = fine_tune(base, Tokens(TRAIN, PACKS, VAL), params, TUNED, log, checkpoints, CHECKPOINTS)
+            log.summary.update(result)
+        ignore_signals()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ TOKENS = pa.schema(
         "prompt": pa.string(),
         "reference": pa.string(),
         "task": pa.string(),
+        "rejected_ids": NUMBERS,
+        "desirable": pa.bool_(),
     }
 )
 BATCH_ROWS = 3  # so that even a small file holds several record batches

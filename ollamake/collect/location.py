@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ollamake.errors import DataError
 
-REPLACED = ("data/raw", "data/prepared", "data/tokenized")
+REPLACED = ("data/raw", "data/prepared", "data/distilled", "data/tokenized")
 URL = re.compile(r"[a-z][a-z0-9+.-]+://.*", re.IGNORECASE)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 HUB_ADDRESS = re.compile(r"^(https://huggingface\.co|hf:/)/datasets/|/$")

@@ -42,7 +42,9 @@ class Source(Part):
     """How the rows of a source are read and counted; `losses` names a file of rows {"id", "loss"} in the folder."""
 
     name: str = ""
-    shape: Literal["auto", "instruction", "prompt", "messages", "conversations", "text"] = "auto"
+    shape: Literal["auto", "instruction", "prompt", "messages", "conversations", "text", "preference", "thumbs"] = (
+        "auto"
+    )
     task: str = ""
     weight: Annotated[float, Field(ge=0, le=100, strict=True, allow_inf_nan=False)] = 1.0
     max_examples: Annotated[int, Field(ge=0, strict=True)] = 0

@@ -41,6 +41,7 @@ class Gathered:
     rejected: Findings = field(default_factory=Findings)
     repaired: Findings = field(default_factory=Findings)
     ignored: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)  # answers, by what is thought of them
 
     def place(self, row: int) -> Place:
         """Return where a row stands in the user's files."""
@@ -64,6 +65,7 @@ class Gathered:
         self.rejected.extend(batch.rejected)
         self.repaired.extend(batch.repaired)
         self.ignored.update(batch.ignored)
+        self.judged.update(batch.judged)
         if len(batch.tasks) > 1:
             known = [self._task(name) for name in batch.tasks]
             batch.columns.task = array("I", map(known.__getitem__, batch.columns.task))

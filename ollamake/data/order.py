@@ -22,7 +22,7 @@ from ollamake.parallel import in_order
 if TYPE_CHECKING:
     Pairs = tuple["array[int]", "array[float]"]
 
-AS_THEY_COME = ("random", "given")
+AS_THEY_COME = ("random", "grouped", "given")
 MISSING_SHOWN = 5
 
 

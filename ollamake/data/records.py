@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from ollamake.data.columns import Columns, Entry
-from ollamake.data.conversations import Content, Repair, clean, layout
+from ollamake.data.conversations import Content, Repair, clean
 from ollamake.data.fields import beside, number_in
 from ollamake.data.findings import Finding, Findings, Place, Rejected, excerpt_of
 from ollamake.data.formats.reading import chunks
 from ollamake.data.formats.rows import Chunk, Row
 from ollamake.data.near import sketch
+from ollamake.data.preferences import Preference
+from ollamake.data.shapes import layout_of
 from ollamake.data.sources import Source
 from ollamake.data.split import HASH_BYTES, content_hash, opening, place_hash, reply, said
 
@@ -52,12 +54,16 @@ class Batch:
     rejected: Findings = field(default_factory=Findings)
     repaired: Findings = field(default_factory=Findings)
     ignored: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)
 
 
 class Record(NamedTuple):
-    """A usable row: what it says, cleaned, what it says about itself, what of it is not used, and what was repaired."""
+    """A usable row: what it says, cleaned, what is thought of its answer, what it says about itself, what of it is not
+    used, and what was repaired.
+    """
 
     content: Content
+    preference: Preference
     beside: dict[str, Any]
     ignored: list[str]
     repairs: set[Repair]
@@ -65,22 +71,26 @@ class Record(NamedTuple):
 
 def read_record(row: Row, shape: str) -> Record:
     """Return what a row says. Raises Rejected when it cannot be used."""
-    found = layout(tuple(row), shape)
+    found = layout_of(row, shape)
     content, repairs = clean(found.shape.read(row))
-    return Record(content, beside(row, found.beside, repairs), found.ignored(row), repairs)
+    judge = found.shape.judge
+    preference = judge(row, content, repairs) if judge and not isinstance(content, str) else {}
+    return Record(content, preference, beside(row, found.beside, repairs), found.ignored(row), repairs)
 
 
-def findings_of(path: Path, shape: str) -> Iterator[Finding]:
-    """Yield what is wrong with each row of a file, rejected and repaired ones, as they come."""
+def findings_of(path: Path, shape: str, kinds: Counter[str] | None = None) -> Iterator[Finding]:
+    """Yield what is wrong with each row of a file, rejected and repaired ones; count the usable ones by kind."""
     for chunk in chunks(path):
         for number, row in chunk.rows():
             place = Place(str(path), chunk.unit, number)
             try:
-                repairs = read_record(_given(row), shape).repairs
+                record = read_record(_given(row), shape)
             except Rejected as verdict:
                 yield _rejection(place, row, verdict)
             else:
-                yield from (_repair(place, row, repair) for repair in sorted(repairs))
+                if kinds is not None:
+                    kinds[_kind(record)] += 1
+                yield from (_repair(place, row, repair) for repair in sorted(record.repairs))
 
 
 @dataclass(frozen=True)
@@ -111,10 +121,13 @@ class Reader:
     def _add(self, batch: Batch, number: int, row: Row) -> tuple[bytes, str, Entry]:
         """Add a row to the findings; return its line, the prompt to sketch, and what is to be known of it."""
         source = self.sources[batch.source]
-        content, about, unused, repairs = read_record(row, source.shape)
-        order = self._order(row, content)
+        record = read_record(row, source.shape)
+        content, preference, about, unused, repairs = record
+        order = self._order(row, record)
         if unused:
             batch.ignored.update(unused)
+        if preference:
+            batch.judged[_kind(record)] += 1
         for repair in repairs:
             batch.repaired.add(repair, partial(_repair, Place(batch.file, batch.unit, number), row, repair))
         if source.task:
@@ -122,20 +135,22 @@ class Reader:
         if len(self.sources) > 1:
             about.setdefault("source", source.name)
 
-        digest = content_hash(content)
+        digest = content_hash(content, preference)
         prompt = opening(content)
         place = place_hash(prompt, self.seed)
-        answer = place if isinstance(content, str) else _hash(reply(content))
+        answer = place if isinstance(content, str) else _hash(reply(content, preference))
         own_id = about.pop("id", None)
-        line = _line(own_id or digest.hex(), content, about)
+        line = _line(own_id or digest.hex(), content, preference, about)
         name = identity(own_id) if own_id else digest
         weight = about.get("weight", 1.0) * source.weight
         task = batch.tasks.setdefault(about.get("task", ""), len(batch.tasks))
         return line, said(prompt), (digest, place, answer, name, len(line), number, weight, task, order)
 
-    def _order(self, row: Row, content: Content) -> float:
+    def _order(self, row: Row, record: Record) -> float:
         if self.order == "length":
-            return len(content) if isinstance(content, str) else sum(len(message["content"]) for message in content)
+            content, rejected = record.content, record.preference.get("rejected", "")
+            texts = [content] if isinstance(content, str) else [message["content"] for message in content]
+            return sum(map(len, texts)) + len(rejected)
         return number_in(row, self.order.removeprefix("field:")) if self.order.startswith("field:") else 0.0
 
 
@@ -155,9 +170,18 @@ def _given(row: Row | Rejected) -> Row:
     return row
 
 
-def _line(own_id: str, content: Content, about: dict[str, Any]) -> bytes:
+def _line(own_id: str, content: Content, preference: Preference, about: dict[str, Any]) -> bytes:
     field = "text" if isinstance(content, str) else "messages"
-    return orjson.dumps({"id": own_id, field: content, **about}, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps({"id": own_id, field: content, **preference, **about}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _kind(record: Record) -> str:
+    """Return what a record is good for, in the words of metrics/prepare.json."""
+    if isinstance(record.content, str):
+        return "text"
+    if "rejected" in record.preference:
+        return "chosen and rejected"
+    return {True: "thumb up", False: "thumb down", None: "conversation"}[record.preference.get("desirable")]
 
 
 def _hash(text: str) -> bytes:

@@ -30,6 +30,10 @@ def _overview(tally: Tally) -> Iterator[str]:
     if tally.kept_by_task:
         tasks = sorted(tally.kept_by_task.items(), key=lambda item: (-item[1], item[0]))
         yield from _table(("task", "rows in the splits"), ((_plain(name), f"{count:,}") for name, count in tasks))
+    if tally.judged:
+        yield from _table(
+            ("judged answers", "usable rows"), ((kind, f"{n:,}") for kind, n in sorted(tally.judged.items()))
+        )
 
 
 def _sections(tally: Tally) -> Iterator[str]:

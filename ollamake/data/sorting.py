@@ -53,7 +53,7 @@ def sort_rows(sources: Sequence[Source], rules: Rules, folder: Path) -> Tally:
     with Spool(folder) as spool:
         reader = Reader(tuple(sources), rules.seed, rules.train_order, sketched=rules.near_duplicates < 1)
         gathered = gather(reader, spool)
-        found = Tally(sources, gathered.rows, gathered.rejected, gathered.repaired, gathered.ignored)
+        found = Tally(sources, gathered.rows, gathered.rejected, gathered.repaired, gathered.ignored, gathered.judged)
         dealt = deal(gathered, rules, spool.sketches())
         _count(found, gathered, dealt)
         _describe(found, gathered, dealt, spool)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ollamake.data.conversations import Content, Message
+from ollamake.data.preferences import Preference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +28,12 @@ class Fractions:
     val: float
 
 
-def content_hash(content: Content) -> bytes:
-    """Return 8 bytes that are equal for equal conversations, or texts."""
+def content_hash(content: Content, preference: Preference) -> bytes:
+    """Return 8 bytes that are equal for equal conversations, or texts, of which the same is thought."""
     if isinstance(content, str):
         return _digest(orjson.dumps([("text", content)]))
-    return _digest(orjson.dumps([(message["role"], message["content"]) for message in content]))
+    said = [(message["role"], message["content"]) for message in content]
+    return _digest(orjson.dumps([*said, *preference.items()] if preference else said))
 
 
 def opening(content: Content) -> Prompt:
@@ -46,9 +48,11 @@ def opening(content: Content) -> Prompt:
     return [(message["role"], _folded(message["content"])) for message in content[: _opening_length(content)]]
 
 
-def reply(messages: Sequence[Message]) -> str:
-    """Return all that follows the opening, messages apart by a NUL, which none of them holds."""
-    return "\0".join(message["content"] for message in messages[_opening_length(messages) :])
+def reply(messages: Sequence[Message], preference: Preference) -> str:
+    """Return all that follows the opening, messages apart by a NUL, which none holds, and what is thought of it."""
+    said = "\0".join(message["content"] for message in messages[_opening_length(messages) :])
+    # No message is empty, so two NULs in a row are none that stand between messages.
+    return "\0".join([said, *(f"\0{key}\0{value}" for key, value in preference.items())]) if preference else said
 
 
 def place_hash(prompt: Prompt, seed: int) -> bytes:

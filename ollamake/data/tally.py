@@ -15,7 +15,8 @@ IGNORED_SHOWN = 10
 CROWDED = 0.05  # the share of the rows from which near duplicates are more likely a template than an accident
 SHAPES_HINT = (
     'a row is {"instruction", "output"}, {"instruction", "response"}, {"prompt", "completion"}, {"messages": [{"role", '
-    '"content"}, …]}, {"conversations": [{"from", "value"}, …]} or {"text"}'
+    '"content"}, …]}, {"conversations": [{"from", "value"}, …]} or {"text"}; one of judged answers is {"prompt", '
+    '"chosen", "rejected"} or {"prompt", "completion", "label": true or false}'
 )
 
 
@@ -35,6 +36,7 @@ class Tally:
     rejected: Findings = field(default_factory=Findings)
     repaired: Findings = field(default_factory=Findings)
     ignored: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)  # usable rows by what is thought of their answer
     left_out: Findings = field(default_factory=Findings)
     tied: Findings = field(default_factory=Findings)  # near duplicates that stay
     groups: int = 0  # of them
@@ -93,6 +95,7 @@ class Tally:
             "ignored_fields": dict(sorted(self.ignored.most_common(IGNORED_SHOWN))),
             "sources": {name: {"rows": self.rows[name], "kept": self.kept_by_source[name]} for name in names},
             "tasks": dict(sorted(self.kept_by_task.items())),
+            **({"judged": dict(sorted(self.judged.items()))} if self.judged else {}),
         }
 
     def judge(self, max_rejected_fraction: float) -> None:

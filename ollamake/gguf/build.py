@@ -1,4 +1,4 @@
-"""From an adapter to the GGUF files: merged, written as F16, quantized."""
+"""From the trained model to the GGUF files: merged, written as F16, quantized."""
 
 import time
 from dataclasses import dataclass
@@ -25,9 +25,7 @@ class Built:
     seconds: float
 
 
-def build(
-    base: Base, adapter: Path, prompts: Prompts, asked: QuantizationName, scratch: Path, out: Path
-) -> list[Built]:
+def build(base: Base, tuned: Path, prompts: Prompts, asked: QuantizationName, scratch: Path, out: Path) -> list[Built]:
     """Write the F16 file and the one `asked` for, and return them in this order; one file where they are the same.
 
     Only the file asked for is in `out`. F16 is always made, because it alone is exact enough to show a wrong
@@ -36,7 +34,7 @@ def build(
     require_space(scratch, BYTES_PER_PARAMETER * parameters(base), "merging and converting the model")
     started = time.monotonic()
     merged = scratch / "merged"
-    merge(base, adapter, merged)
+    merge(base, tuned, merged)
     # The file's own name of the model; the path of the merged folder would stand there instead.
     name = f"{base.record['name']} fine-tuned"
     built: list[Built] = []

@@ -1,4 +1,4 @@
-"""The adapter and its base model, joined into one folder of plain weights."""
+"""The trained model as one folder of plain weights: an adapter joined with its base model, or the whole model."""
 
 import shutil
 from pathlib import Path
@@ -14,29 +14,31 @@ from ollamake.quiet import quiet_loading
 COPIED_SUFFIXES = {".json", ".jinja", ".model", ".txt"}
 
 
-def load_trained(base: Base, adapter: Path) -> Any:
-    """Return base model and adapter, not merged, in fp32 on the CPU. Raises ConversionError where they do not fit."""
+def load_trained(base: Base, tuned: Path) -> Any:
+    """Return the trained model in fp32 on the CPU, an adapter not merged. Raises ConversionError if it does not fit."""
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    adapted = (tuned / "adapter_config.json").is_file()
     with quiet_loading():
-        model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
+        from peft import PeftModel
+
         try:
-            return PeftModel.from_pretrained(model, adapter).eval()
+            model = AutoModelForCausalLM.from_pretrained(base.folder if adapted else tuned, dtype=torch.float32).eval()
+            return PeftModel.from_pretrained(model, tuned).eval() if adapted else model
         except (ValueError, RuntimeError) as error:
-            raise _unfit(adapter, error) from error
+            raise _unfit(tuned, str(error)) from error
 
 
-def merge(base: Base, adapter: Path, into: Path) -> None:
-    """Write the merged fp32 model with the base model's tokenizer and template. Raises ConversionError.
+def merge(base: Base, tuned: Path, into: Path) -> None:
+    """Write the trained model as plain fp32 weights with the base model's tokenizer and template.
 
-    Merged in fp32, because adding a small update to bf16 weights rounds much of it away.
+    Merged in fp32, because adding a small update to bf16 weights rounds much of it away. Raises ConversionError.
     """
-    try:
-        merged = load_trained(base, adapter).merge_and_unload(safe_merge=True)
-    except ValueError as error:  # NaN in the adapter
-        raise _unfit(adapter, error) from error
+    model = load_trained(base, tuned)
+    merged = model.merge_and_unload() if hasattr(model, "peft_config") else model
+    if not all(weight.isfinite().all() for weight in merged.parameters()):
+        raise _unfit(tuned, "some of its weights are no numbers")
     merged.save_pretrained(into, max_shard_size="2GB")
     for file in base.folder.iterdir():
         if file.suffix in COPIED_SUFFIXES and not file.name.endswith(".index.json"):
@@ -45,7 +47,7 @@ def merge(base: Base, adapter: Path, into: Path) -> None:
     template.write_text(without_clock(template.read_text(encoding="utf-8")), encoding="utf-8", newline="")
 
 
-def _unfit(adapter: Path, error: Exception) -> ConversionError:
+def _unfit(tuned: Path, problem: str) -> ConversionError:
     return ConversionError(
-        f"cannot be merged: {error}", where=str(adapter), hint="`dvc repro --force --single-item train`"
+        f"cannot be merged: {problem}", where=str(tuned), hint="`dvc repro --force --single-item train`"
     )

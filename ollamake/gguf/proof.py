@@ -34,7 +34,7 @@ class Proof:
 def prove(
     files: Sequence[Built],
     base: Base,
-    adapter: Path,
+    tuned: Path,
     prompts: Prompts,
     probe: list[Question],
     fixtures: list[Question],
@@ -49,7 +49,7 @@ def prove(
     for built in files:
         questions = [*probe, *fixtures] if built is files[-1] else probe
         examined.append(examine(built.file, base, prompts, QUANTIZATIONS[built.name], questions, max_new_tokens))
-    trained = TrainedModel(base, adapter)
+    trained = TrainedModel(base, tuned)
     return [
         _verdict(built, one, trained, len(probe), prompts.end_ids) for built, one in zip(files, examined, strict=True)
     ]

@@ -18,10 +18,10 @@ class Judgement:
 
 
 class TrainedModel:
-    """Base model and adapter in fp32 on the CPU. The adapter is not merged, so that the proof covers the merge too."""
+    """The trained model in fp32 on the CPU. An adapter is not merged, so that the proof covers the merge too."""
 
-    def __init__(self, base: Base, adapter: Path) -> None:
-        self._model = load_trained(base, adapter)
+    def __init__(self, base: Base, tuned: Path) -> None:
+        self._model = load_trained(base, tuned)
 
     def judge(self, transcript: Transcript) -> Judgement:
         """Force the answer on the model, in one forward pass: one token on which the two differ then stays one."""

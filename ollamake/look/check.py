@@ -20,9 +20,10 @@ FAINT = Style(dim=True)
 
 @dataclass
 class Tally:
-    """How often each (verdict, reason) was found, and which files could not be read."""
+    """How often each (verdict, reason) was found, of what kinds the usable rows are, and what could not be read."""
 
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     unreadable: list[DataError] = field(default_factory=list)
 
     @property
@@ -63,7 +64,7 @@ def _findings(files: Iterable[Path], shape: str, tally: Tally) -> Iterator[Findi
 
     for file in files:
         try:
-            yield from findings_of(file, shape)
+            yield from findings_of(file, shape, tally.kinds)
         except DataError as error:
             tally.unreadable.append(error)
 
@@ -88,6 +89,8 @@ def summary(tally: Tally, path: str, files: int, limit: int) -> Iterator[str]:
         yield f"{tally.reasons.total() - limit:,} more not listed"
     ranked = sorted(tally.reasons.items(), key=lambda pair: (pair[0][0] != REJECTED, -pair[1]))
     yield from (f"{count:>9,} × {verdict}: {on_one_line(reason)}" for (verdict, reason), count in ranked)
+    if tally.kinds:
+        yield f"usable: {', '.join(f'{count:,} × {kind}' for kind, count in tally.kinds.most_common())}"
     repairs = tally.reasons.total() - tally.rejected
     sums = {
         f"row{'' if tally.rejected == 1 else 's'} rejected": tally.rejected,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Shape = Literal["auto", "instruction", "prompt", "messages", "conversations", "text"]
+Shape = Literal["auto", "instruction", "prompt", "messages", "conversations", "text", "preference", "thumbs"]
 Split = Literal["train", "val", "test"]
 data = typer.Typer(no_args_is_help=True, help="See the data: rows as the model sees them, numbers, what is wrong.")
 

@@ -20,8 +20,12 @@ def header(row: Row, place: str = "") -> Text:
     """Return which row it is, and its numbers; `place` says where in a packed row it stands."""
     tokens, trained = len(row.input_ids), row.trained_tokens
     names = [place, f"{row.split} row {row.number} of {row.of}", f"id {row.id}", f"task {row.task}" if row.task else ""]
+    names.append({True: "thumb up", False: "thumb down", None: ""}[row.desirable])
     text = Text(" · ".join(on_one_line(name) for name in names if name), style="bold")
-    return text.append(f"\n{tokens} tokens, {trained} trained ({trained / max(tokens, 1):.1%})", style="not bold")
+    numbers = f"{tokens} tokens, {trained} trained ({trained / max(tokens, 1):.1%})"
+    if row.rejected_ids is not None:
+        numbers += f"; {len(row.rejected_ids)} in the rejected answer"
+    return text.append(f"\n{numbers}", style="not bold")
 
 
 def legend(*, colours: bool) -> Text:
@@ -41,6 +45,15 @@ def running_text(found: Iterable[Piece], *, colours: bool) -> Text:
             text.append(visible(piece.text), style=_style(piece))
         text.append(CLOSING if trained and not colours else "")
     return text
+
+
+def side_by_side(chosen: Text, rejected: Text) -> Table:
+    """Return two answers to one prompt in columns of half the width each."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    for name in ("chosen", "rejected"):
+        table.add_column(name, ratio=1, overflow="fold")
+    table.add_row(chosen, rejected)
+    return table
 
 
 def token_table(found: Sequence[Piece]) -> Table:

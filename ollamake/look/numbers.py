@@ -32,11 +32,14 @@ def read_numbers() -> Numbers:
         raise OllamakeError("no data is prepared yet", where=str(PREPARE), hint="`dvc repro tokenize`")
     numbers = Numbers()
     if PREPARE.exists():
-        numbers.prepare = read_json(PREPARE)
+        numbers.prepare = _metrics(PREPARE)
+        _require(PREPARE, numbers.prepare, {"rows", "kept", "rejected_fraction"})
     else:
         numbers.gaps.append(f"{PREPARE} is missing: `dvc repro prepare`")
     if TOKENIZE.exists():
-        numbers.tokenize = read_json(TOKENIZE)
+        numbers.tokenize = _metrics(TOKENIZE)
+        for counts in numbers.tokenize.values():
+            _require(TOKENIZE, counts, {"rows", "dropped"})
         numbers.gaps += [gap for split, counts in numbers.tokenize.items() if (gap := _gap(split, counts["rows"]))]
     else:
         numbers.gaps.append(f"{TOKENIZE} is missing: `dvc repro tokenize`")
@@ -45,6 +48,25 @@ def read_numbers() -> Numbers:
     elif numbers.tokenize:
         numbers.gaps.append(f"{LENGTHS} is missing: `dvc repro tokenize`")
     return numbers
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    """Return the metrics in a file. Raises OllamakeError when it is damaged."""
+    try:
+        content = read_json(path)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"is not valid JSON: {error}") from error
+    _require(path, content, set())
+    return dict(content)
+
+
+def _require(path: Path, counts: Any, keys: set[str]) -> None:
+    if not isinstance(counts, dict) or not keys <= counts.keys():
+        raise _damaged(path, "does not hold what the stage writes")
+
+
+def _damaged(path: Path, problem: str) -> OllamakeError:
+    return OllamakeError(problem, where=str(path), hint=f"`dvc repro --force --single-item {path.stem}` writes it anew")
 
 
 def _gap(split: str, rows: int) -> str:

@@ -21,6 +21,9 @@ SPLIT_LINES = {
     "half are up to": "length_p50",
     "95 % are up to": "length_p95",
     "longest": "length_max",
+    "in rejected answers": "rejected_tokens",
+    "thumbs up": "thumbs_up",
+    "thumbs down": "thumbs_down",
     "truncated": "truncated",
     "texts cut into rows": "split",
     "taken turn by turn": "turn_by_turn",
@@ -60,6 +63,8 @@ def rows_read(prepare: dict[str, Any]) -> Text:
     if prepare.get("copies"):
         text.append(f" (with {prepare['copies']:,} copies, by weight)")
     text.append(f"\nnot usable: {prepare['rejected_fraction']:.2%}")
+    if judged := prepare.get("judged"):
+        text.append(f"\njudged answers: {', '.join(f'{count:,} {kind}' for kind, count in _most_first(judged))}")
     if (near := prepare.get("near_duplicates", {})).get("groups"):
         groups = f"{near['groups']:,} group{'' if near['groups'] == 1 else 's'} of up to {near['largest']:,}"
         text.append(f"\nnear duplicates: {near['rows']:,} rows in {groups}, each in one split")
@@ -91,7 +96,9 @@ def what_happened(numbers: Numbers) -> Iterator[tuple[str, str, int]]:
 
 def splits(tokenize: dict[str, Any]) -> Table:
     """Return a column for each split: its size, the share of its tokens that are trained, its lengths in tokens."""
-    rows = [(name, *(counts.get(key, "-") for counts in tokenize.values())) for name, key in SPLIT_LINES.items()]
+    known = {key for counts in tokenize.values() for key in counts}
+    lines = {name: key for name, key in SPLIT_LINES.items() if key in known}
+    rows = [(name, *(counts.get(key, "-") for counts in tokenize.values())) for name, key in lines.items()]
     dropped = [sum(counts["dropped"].values()) for counts in tokenize.values()]
     return _table("Conversations in tokens", ("", *tokenize), [*rows, ("dropped", *dropped)])
 

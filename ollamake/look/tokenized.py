@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOKENIZED = Path("data/tokenized")
-COLUMNS = ("id", "task", "input_ids", "labels", "prompt_length")
+COLUMNS = ("id", "task", "input_ids", "labels", "prompt_length", "rejected_ids", "desirable")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a split; `number` counts from 1, `of` is the number of all. `task` is empty where there is none."""
+    """One row of a split; `number` counts from 1, `of` is the number of all. `task` is empty where there is none.
+
+    Of judged answers `rejected_ids` are the tokens of the worse one, or `desirable` tells whether the thumb is up.
+    """
 
     split: str
     number: int
@@ -27,6 +30,8 @@ class Row:
     input_ids: list[int]
     labels: list[int]
     prompt_length: int
+    rejected_ids: list[int] | None = None
+    desirable: bool | None = None
 
     @property
     def trained_tokens(self) -> int:

@@ -1,6 +1,5 @@
 """Bring a model into a server: built and proved under a candidate tag, given its name only then."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -10,10 +9,8 @@ from ollamake.ollama.refusals import LOG, MissingBlobError
 from ollamake.ollama.served import ServedModel
 from ollamake.ollama.server import Server
 from ollamake.ollama.verify import PROOF_VERSION, Finding, verify
+from ollamake.ollama.version import require_version
 
-# Renders without answering since 0.11.5, gives log probabilities since 0.12.11.
-MIN_VERSION = (0, 12, 11)
-DEVELOPMENT = "0.0.0"  # what a server built from source calls itself
 SHOWN_DETAILS = 3
 
 
@@ -37,24 +34,6 @@ def postpone(model: ServedModel, receipt_path: Path, reason: str) -> None:
     """Note that the model is not served. The last proof stays: the model may still be there when the server is back."""
     proved = _last_proof(model, receipt_path)
     write_receipt(receipt_path, Receipt(model=model.written_name, status=f"not served: {reason}", proved=proved))
-
-
-def require_version(server: Server) -> str:
-    """Return the server's version. Raises ServerError when it is too old for the proof, or no version at all."""
-    version = server.version()
-    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
-    if not numbers:
-        raise ServerError(
-            f"calls itself version {version!r}; is it Ollama?", where=server.url, hint="check OLLAMA_HOST"
-        )
-    if numbers[0] != DEVELOPMENT and tuple(map(int, numbers.groups())) < MIN_VERSION:
-        oldest = ".".join(map(str, MIN_VERSION))
-        raise ServerError(
-            f"Ollama {version} is too old to prove a model there: that takes {oldest} or newer",
-            where=server.url,
-            hint="update Ollama (https://ollama.com/download), then `dvc repro export`",
-        )
-    return version
 
 
 def is_current(server: Server, version: str, model: ServedModel, proved: Proved) -> bool:

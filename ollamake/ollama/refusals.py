@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from ollamake.errors import ServerError
 
-AGAIN = "then `dvc repro export`"
+AGAIN = "then `dvc repro`"
 LOG = f"read the log of `ollama serve` (`journalctl --unit ollama`), {AGAIN}"
-RECONVERT = "`dvc repro --force --single-item convert`, then `dvc repro export`"
+RECONVERT = f"`dvc repro --force --single-item convert`, {AGAIN}"
 UPDATE = f"update Ollama, {AGAIN}"
 
 
@@ -24,6 +24,7 @@ class Refusal(NamedTuple):
     passes: bool = False
 
 
+TOO_LONG = "exceeds? the .*context|context (length|size)"
 KNOWN = (
     Refusal("template error", "the server cannot parse the chat template", UPDATE),
     Refusal("no space left on device", "the server's disk is full", f"free some space there, {AGAIN}"),
@@ -53,7 +54,7 @@ KNOWN = (
         "model .* not found", "the model has vanished from the server", f"did another program delete it? {AGAIN[5:]}"
     ),
     Refusal(
-        "exceeds? the .*context|context (length|size)",
+        TOO_LONG,
         "a prompt does not fit into the model's context",
         "raise ollama_num_ctx in params.yaml, then `dvc repro`",
     ),
@@ -103,7 +104,7 @@ def explain(action: str, message: str, status: int, url: str) -> ServerError:
         return ServerError(f"cannot {action}: {known.meaning}{said}", where=url, hint=known.hint)
     if 300 <= status < 400:
         return ServerError(
-            f"cannot {action}: the server sends us elsewhere, and a model is not sent to a place nobody named{said}",
+            f"cannot {action}: the server sends us elsewhere, and nothing is sent to a place nobody named{said}",
             where=url,
             hint="set OLLAMA_HOST to the final address",
         )

@@ -32,14 +32,16 @@ class Item:
 def read_items(path: Path, limit: int) -> list[Item]:
     """Return the `limit` items whose ids have the lowest hashes, or all for 0. Raises DataError for none to score.
 
-    So this is a random sample, and new records displace only a few of it.
+    So this is a random sample, and new records displace only a few of it. An answer with a thumb down is no reference.
     """
     import pyarrow as pa
 
     # Mapped, not read: only the rows to score come into memory.
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().select([field.name for field in fields(Item)])
-    ids = table["id"].to_pylist()
-    chosen = sorted(range(len(ids)), key=lambda place: _hash(ids[place]))[: limit or None]
+    rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table = rows.select([field.name for field in fields(Item)])
+    ids, thumbs = table["id"].to_pylist(), rows["desirable"].to_pylist()
+    places = [place for place, thumb in enumerate(thumbs) if thumb is not False]
+    chosen = sorted(places, key=lambda place: _hash(ids[place]))[: limit or None]
     items = [Item(**table.slice(place, 1).to_pylist()[0]) for place in chosen]
     # The first token is never predicted, so a label there counts for nothing.
     if all(label == IGNORE_INDEX for item in items for label in item.labels[1:]):

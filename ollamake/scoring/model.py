@@ -1,22 +1,20 @@
-"""The model to score: loaded from the store, and computing in the project's precision."""
+"""The model to score: loaded from its folder, and computing in the project's precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from ollamake.base import Base
 from ollamake.device import Precision, computes_in_bf16, pick_device, weights_dtype
 from ollamake.quiet import quiet_loading
 
 
-def load_model(base: Base, precision: Precision) -> Any:
-    """Return the base model as a `transformers` model on the first GPU, else the CPU."""
+def load_model(folder: Path, precision: Precision) -> Any:
+    """Return the model in `folder` as a `transformers` model on the first GPU, else the CPU."""
     from transformers import AutoModelForCausalLM
 
     with quiet_loading():
-        model = AutoModelForCausalLM.from_pretrained(
-            base.folder, dtype=weights_dtype(precision, pick_device()), attn_implementation="sdpa"
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights_dtype(precision, pick_device()))
     return model.to(pick_device()).eval()
 
 

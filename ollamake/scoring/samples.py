@@ -44,7 +44,7 @@ def page(samples: Sequence[Sample], base_name: str, items: int) -> str:
     head = f"""# Answers side by side
 
 {chosen} scored test conversations, by id. Ids are hashes of the content, so nobody picked them.
-`base` is {base_name} as it comes, `tuned` the same model with the trained adapter.
+`base` is {base_name} as it comes, `tuned` the same model after training.
 
 - ✓ equals the reference but for white space (here: base {base}, tuned {tuned} of {len(samples)})
 - ✂ was cut off at `eval_max_new_tokens`

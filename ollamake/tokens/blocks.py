@@ -13,11 +13,14 @@ from ollamake.base import Base
 from ollamake.chat import ChatTemplate
 from ollamake.tokens.cut import TooLong
 from ollamake.tokens.encode import Encoder
+from ollamake.tokens.judged import JudgedEncoder
 from ollamake.tokens.row import Row
 from ollamake.tokens.tables import SCHEMA
 from ollamake.tokens.tally import Tally
+from ollamake.tokens.tasks import JUDGED, Task, reason_against
 from ollamake.tokens.text import TextEncoder
 from ollamake.tokens.vocabulary import Vocabulary
+from ollamake.tokens.whole import WholeEncoder
 
 BLOCK_BYTES = 1 << 18  # some thousand short records
 
@@ -52,6 +55,7 @@ class Tokenize:
     system_prompt: str
     max_length: int
     too_long: TooLong
+    task: Task = "sft"
 
     def __call__(self, block: Block) -> Batch:
         """Return the rows of the block. Raises BaseModelError where the base model cannot make any."""
@@ -59,8 +63,9 @@ class Tokenize:
         tally, kept = Tally(), []
         for record, rows in zip(records, self._encoded(records), strict=True):
             if len(rows) > 1:
-                tally.split += "text" in record
-                tally.turn_by_turn += "messages" in record
+                cut = "text" in record or self.task == "pretrain"
+                tally.split += cut
+                tally.turn_by_turn += not cut
             for number, row in enumerate(rows, start=1):
                 row_id = record["id"] if number == 1 else f"{record['id']}/{number}"
                 tally.add(row_id, row)
@@ -70,12 +75,20 @@ class Tokenize:
 
     def _encoded(self, records: list[dict[str, Any]]) -> Iterator[list[Row | str]]:
         """Yield the rows of every record, in the order of the records."""
-        conversations = [record["messages"] for record in records if "messages" in record]
-        texts = [record["text"] for record in records if "messages" not in record]
-        of_conversations = self._conversations.encode(conversations) if conversations else iter(())
+        reasons = [reason_against(record, self.task) for record in records]
+        used = [record for record, reason in zip(records, reasons, strict=True) if not reason]
+        talks = [record for record in used if "messages" in record]
+        texts = [record["text"] for record in used if "messages" not in record]
+        of_talks = self._of_conversations(talks) if talks else iter(())
         of_texts = self._texts.encode(texts) if texts else iter(())
-        for record in records:
-            yield next(of_conversations if "messages" in record else of_texts)
+        for record, reason in zip(records, reasons, strict=True):
+            yield [reason] if reason else next(of_talks if "messages" in record else of_texts)
+
+    def _of_conversations(self, records: list[dict[str, Any]]) -> Iterator[list[Row | str]]:
+        encoder = self._conversations
+        if isinstance(encoder, JudgedEncoder):
+            return encoder.encode_judged(records)
+        return encoder.encode([record["messages"] for record in records])
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -83,7 +96,8 @@ class Tokenize:
 
     @cached_property
     def _conversations(self) -> Encoder:
-        return Encoder(
+        encoder = {"pretrain": WholeEncoder, **dict.fromkeys(JUDGED, JudgedEncoder)}.get(self.task, Encoder)
+        return encoder(
             template=ChatTemplate.of(self.base.folder),
             vocabulary=self._vocabulary,
             end_ids=self.base.end_ids,
@@ -107,5 +121,7 @@ def _batch(kept: list[tuple[str, Row, str]]) -> pa.RecordBatch:
         "prompt": [row.prompt for row in rows],
         "reference": [row.reference for row in rows],
         "task": [task for _, _, task in kept],
+        "rejected_ids": [row.rejected_ids for row in rows],
+        "desirable": [row.desirable for row in rows],
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)

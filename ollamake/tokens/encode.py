@@ -87,7 +87,7 @@ class Encoder:
         if not answers or len(row.input_ids) <= self.max_length:
             return row
         if self.too_long == "truncate_right":
-            return cut_answer(row, self.max_length)
+            return cut_answer(row, self.max_length, self.vocabulary.tokenizer)
         if self.too_long == "truncate_left":
             return self._shortened(messages, every=len(answers) > 1)
         raise UnencodableError(LONG)
@@ -113,8 +113,7 @@ class Encoder:
             stop = len(tokens.ids) if last else self._length(tokens, self._text(messages[: index + 1]))
             end = self._turn_end(tokens.ids, start, stop)
             labels[start:end] = tokens.ids[start:end]
-        asked = next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
-        return Row(tokens.ids, labels, start, asked, messages[-1]["content"])
+        return Row(tokens.ids, labels, start, question(messages), messages[-1]["content"])
 
     def _length(self, tokens: Tokens, prefix: str) -> int:
         length = self.vocabulary.prefix_length(tokens, prefix)
@@ -156,6 +155,11 @@ class Encoder:
             return self._control_ids_in(self.vocabulary.ids(text))
 
         return lru_cache(maxsize=1024)(control_ids)
+
+
+def question(messages: Sequence[Message]) -> str:
+    """Return what the user said last, "" for nothing."""
+    return next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
 
 
 def _answers(messages: Sequence[Message]) -> list[int]:

@@ -3,7 +3,22 @@
 from pathlib import Path
 
 from ollamake.errors import DataError
-from ollamake.tokens.row import CONTROL, EMPTY, LONG, LONG_PROMPT, MELTED, REFUSED, REWRITTEN
+from ollamake.tokens.row import (
+    CONTROL,
+    DOWN,
+    EMPTY,
+    LONG,
+    LONG_PROMPT,
+    MELTED,
+    NO_REJECTED,
+    NO_THUMB,
+    REFUSED,
+    REJECTED_ONLY,
+    REWRITTEN,
+    SAME,
+    TEXT,
+    THUMB_ONLY,
+)
 from ollamake.tokens.tally import Tally
 
 ADVICE = {
@@ -15,6 +30,13 @@ ADVICE = {
     REWRITTEN: "name a template in chat_template whose generation prompt begins the answers that it writes; "
     "`system_prompt: ''` helps where the template drops the system text of earlier turns (Mistral v0.3)",
     REFUSED: "`system_prompt: ''` if the template takes no system message",
+    SAME: "raise max_length if answers are cut (too_long: truncate_right), or take pairs that are alike out",
+    TEXT: "`task: pretrain` learns from texts, the others from answers",
+    DOWN: "`task: kto` learns from thumbs down too, the others leave such answers out",
+    NO_REJECTED: "`task: sft` suits them; dpo takes rows with chosen and rejected",
+    THUMB_ONLY: "`task: kto` suits them; dpo takes rows with chosen and rejected",
+    NO_THUMB: "`task: sft` suits them; kto takes rows with a thumb, such as label: true or false",
+    REJECTED_ONLY: "`task: dpo` suits them; kto takes rows with a thumb, such as label: true or false",
 }
 
 
@@ -32,7 +54,7 @@ def refuse_split(name: str, tally: Tally, source: Path, max_rejected_fraction: f
     if not tally.dropped:
         hint = f"raise {name}_fraction, or bring more records"
         raise DataError(f"{name}: it is empty", where=str(source), hint=hint)
-    [(reason, _)] = tally.dropped.most_common(1)
+    reason = max(tally.dropped, key=lambda reason: (reason != DOWN, tally.dropped[reason]))
     raise DataError(
         f"{tally.line(name)}; max_rejected_fraction allows {max_rejected_fraction:.1%}",
         where=str(source),

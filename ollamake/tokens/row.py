@@ -10,6 +10,9 @@ class Row:
     `input_ids` and `labels` have one entry a token; a label is the token itself where it carries loss, else
     IGNORE_INDEX. `input_ids[:prompt_length]` is the generation prompt of the last answer, `prompt` its question and
     `reference` its text. `truncated` tells whether something was taken away to make it fit.
+
+    Where answers are judged, `rejected_ids` is the worse answer to the same prompt, up to its end token, or `desirable`
+    tells whether the thumb is up.
     """
 
     input_ids: list[int]
@@ -18,6 +21,8 @@ class Row:
     prompt: str
     reference: str
     truncated: bool = False
+    rejected_ids: list[int] | None = None
+    desirable: bool | None = None
 
 
 class UnencodableError(Exception):
@@ -31,3 +36,11 @@ MELTED = "prompt and answer share a token"
 REFUSED = "refused by the chat template"
 REWRITTEN = "the template writes an answer in another way than it asks for it"
 EMPTY = "nothing that the tokenizer knows"
+SAME = "chosen and rejected come to the same tokens"
+# What the task has no use for.
+DOWN = "an answer with a thumb down"
+TEXT = "a text, which answers nothing"
+NO_REJECTED = "no rejected answer"
+THUMB_ONLY = "a thumb, but no rejected answer"
+NO_THUMB = "no thumb"
+REJECTED_ONLY = "a rejected answer, but no thumb"

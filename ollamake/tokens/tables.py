@@ -18,6 +18,9 @@ SCHEMA = pa.schema(
         "prompt": pa.string(),
         "reference": pa.string(),
         "task": pa.string(),
+        # Of judged answers, null elsewhere: the worse one to the same prompt, or whether the thumb is up.
+        "rejected_ids": pa.list_(pa.int32()),
+        "desirable": pa.bool_(),
     }
 )
 PACKS_SCHEMA = pa.schema({"rows": pa.list_(pa.int32())})

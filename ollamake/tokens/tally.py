@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from ollamake.labels import IGNORE_INDEX
-from ollamake.tokens.row import Row
+from ollamake.tokens.row import DOWN, Row
 
 NAMED = 10  # so many ids are listed where a row is refused
 BIN_TOKENS, MOST_BINS = 8, 64
@@ -29,6 +29,7 @@ class Tally:
     turn_by_turn: int = 0
     unlearnable: int = 0
     unlearnable_ids: list[str] = field(default_factory=list)
+    judged: Counter[str] = field(default_factory=Counter)  # rejected_tokens, thumbs_up and thumbs_down
 
     def add(self, row_id: str, row: Row | str) -> None:
         """Count a row, or the reason why there is none."""
@@ -38,6 +39,10 @@ class Tally:
             return
         self.lengths[len(row.input_ids)] += 1
         self.truncated += row.truncated
+        if row.rejected_ids is not None:
+            self.judged["rejected_tokens"] += len(row.rejected_ids)
+        if row.desirable is not None:
+            self.judged["thumbs_up" if row.desirable else "thumbs_down"] += 1
         # The first token is never predicted, so a label there counts for nothing.
         supervised = len(row.labels) - row.labels.count(IGNORE_INDEX)
         self.supervised_tokens += supervised
@@ -49,6 +54,7 @@ class Tally:
         """Add the counts of rows that come after these."""
         self.lengths += later.lengths
         self.dropped += later.dropped
+        self.judged += later.judged
         self.examples = later.examples | self.examples
         self.supervised_tokens += later.supervised_tokens
         self.truncated += later.truncated
@@ -64,8 +70,9 @@ class Tally:
 
     @property
     def dropped_fraction(self) -> float:
-        """The share of the rows that was left out."""
-        return self.dropped.total() / max(self.dropped.total() + self.rows, 1)
+        """The share of the rows that could not be used; a thumb down says that a row is not to be."""
+        unusable = self.dropped.total() - self.dropped[DOWN]
+        return unusable / max(unusable + self.rows, 1)
 
     def line(self, name: str) -> str:
         """Return what became of the records, for a person to read."""
@@ -92,6 +99,7 @@ class Tally:
             "truncated": self.truncated,
             "split": self.split,
             "turn_by_turn": self.turn_by_turn,
+            **dict(sorted(self.judged.items())),
             "dropped": dict(sorted(self.dropped.items())),
         }
 

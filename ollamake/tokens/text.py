@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from ollamake.chat import special_tokens
 from ollamake.errors import BaseModelError
 from ollamake.labels import IGNORE_INDEX
@@ -40,7 +42,8 @@ class TextEncoder:
             elif not tokens.ids:
                 yield [EMPTY]
             else:
-                yield self._rows([*self._begin_ids, *tokens.ids, self.end_id])
+                ids = [*self._begin_ids, *tokens.ids, self.end_id]
+                yield list(consecutive_rows(ids, self.max_length, self.vocabulary.tokenizer))
 
     @cached_property
     def _begin_ids(self) -> list[int]:
@@ -49,14 +52,15 @@ class TextEncoder:
         dressed: list[int] = self.vocabulary.tokenizer.encode("a", add_special_tokens=True).ids
         return dressed[: dressed.index(bare[0])]
 
-    def _rows(self, ids: list[int]) -> list[Row | str]:
-        # Nothing predicts the first token of a row. Each row therefore begins with the last token of the one before,
-        # so that every token of the text but the very first is learnt once.
-        return [
-            self._row(ids[start : start + self.max_length]) for start in range(0, len(ids) - 1, self.max_length - 1)
-        ]
 
-    def _row(self, ids: list[int]) -> Row:
-        half = len(ids) // 2
-        prompt, reference = self.vocabulary.tokenizer.decode_batch([ids[:half], ids[half:]])
-        return Row(ids, [IGNORE_INDEX, *ids[1:]], half, prompt, reference)
+def consecutive_rows(ids: list[int], max_length: int, tokenizer: Tokenizer) -> Iterator[Row]:
+    """Yield rows of at most `max_length` tokens in which every token carries loss; their prompt is their first half.
+
+    Nothing predicts the first token of a row. Each row therefore begins with the last token of the one before, so that
+    every token but the very first is learnt once.
+    """
+    for start in range(0, len(ids) - 1, max_length - 1):
+        piece = ids[start : start + max_length]
+        half = len(piece) // 2
+        prompt, reference = tokenizer.decode_batch([piece[:half], piece[half:]])
+        yield Row(piece, [IGNORE_INDEX, *piece[1:]], half, prompt, reference)

@@ -50,7 +50,7 @@ def test_rows_without_a_token_to_learn_fail_and_are_listed(tokenize, tmp_path):
         DataError, match=r"12 of 112 rows have no token that carries loss: 0002, .*, 0011, …\n"
     ) as raised:
         tokenize(*(row(number) for number in range(100, 200)), *masked, max_rejected_fraction=1.0)
-    assert str(raised.value).startswith("error: data/prepared/train.jsonl: train: 12")
+    assert str(raised.value).startswith("error: data/distilled/train.jsonl: train: 12")
     assert not (tmp_path / "data/tokenized").exists()
 
 

@@ -16,6 +16,7 @@ WITHOUT_INFLUENCE = {
     "httpx",
     "huggingface_hub",
     "ollama",
+    "psutil",
     "pydantic",
     "rich",
     "ruamel.yaml",
@@ -110,21 +111,22 @@ def test_every_cached_output_is_ignored_by_git_at_the_root():
 
 
 def test_the_arguments_for_the_trainer_exist_in_the_installed_library():
-    import ast
     import dataclasses
 
+    import torch
     from trl import SFTConfig
 
-    tree = ast.parse((ROOT / "ollamake/sft/trainer.py").read_text())
-    call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "SFTConfig")
-    passed = {keyword.arg for keyword in call.keywords}
+    from ollamake.training.arguments import batches, optimization
+    from tests.training import settings
+
+    passed = {*optimization(settings()), *batches(settings(), torch.device("cpu"))}
     assert len(passed) > 15
     assert passed <= {field.name for field in dataclasses.fields(SFTConfig)}
 
 
 def test_every_artifact_is_an_output_of_a_stage():
     artifacts = read_yaml("dvc.yaml")["artifacts"]
-    assert {entry["path"] for entry in artifacts.values()} == {"models/gguf", "models/adapter"}
+    assert {entry["path"] for entry in artifacts.values()} == {"models/gguf", "models/tuned"}
     assert {entry["path"] for entry in artifacts.values()} <= {out for stage in stages().values() for out in stage.outs}
 
 

@@ -1,7 +1,11 @@
 """The server under contract, and a model to send to it."""
 
+import contextlib
 import os
+import re
 import secrets
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,3 +52,39 @@ def model(converted: Path, server: HttpServer) -> Iterator[ServedModel]:
     yield model
     for name in (model.name, model.candidate):
         server.delete(name)
+
+
+@pytest.fixture
+def raw_reply() -> Iterator[tuple[list[bytes], int]]:
+    """A socket that sends the given bytes to whoever connects, and its port."""
+    reply: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, contextlib.suppress(ConnectionError):  # the client hangs up when it has seen enough
+                    _read_request(connection)
+                    for block in reply:
+                        connection.sendall(block)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield reply, listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=5)
+
+
+def _read_request(connection: socket.socket) -> None:
+    """Read all of it: closed with bytes unread, the connection would be reset before the reply is seen."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(65536)
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head.lower())
+    left = int(length[1]) - len(body) if length else 0
+    while left > 0 and (more := connection.recv(65536)):
+        left -= len(more)

@@ -1,19 +1,17 @@
 """Every way in which a server can fail: what is said, how often it is asked again, and that nothing is half done."""
 
-import contextlib
 import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ollamake.errors import ServerError
-from ollamake.ollama import bounded_stream, http_server
+from ollamake.ollama import bounded_stream, connection
 from ollamake.ollama.address import parse_address
-from ollamake.ollama.deploy import require_version, serve
+from ollamake.ollama.deploy import serve
 from ollamake.ollama.http_server import HttpServer
 from ollamake.ollama.served import ServedModel
+from ollamake.ollama.version import require_version
 from tests.standin import Fault, StandIn
 
 pytestmark = pytest.mark.usefixtures("standin")
@@ -66,7 +64,7 @@ def test_trouble_that_does_not_pass_is_given_up_after_five_tries(
         serve(server, model, receipt)
     assert str(failure.value) == (
         f"error: {standin.url}: cannot create {model.candidate}: HTTP 503 Service Unavailable: server busy\n"
-        "hint: read the log of `ollama serve` (`journalctl --unit ollama`), then `dvc repro export`"
+        "hint: read the log of `ollama serve` (`journalctl --unit ollama`), then `dvc repro`"
     )
     assert standin.requests.count(CREATE) == 5
 
@@ -74,7 +72,7 @@ def test_trouble_that_does_not_pass_is_given_up_after_five_tries(
 def test_a_server_that_does_not_answer_in_time_is_asked_again(
     standin: StandIn, server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "VERSION_TIMEOUT", 0.1)
+    monkeypatch.setattr(connection, "VERSION_TIMEOUT", 0.1)
     standin.faults.add(Fault("GET /api/version", delay_seconds=0.4))
     assert server.version() == standin.version
     assert standin.requests == ["GET /api/version"] * 2
@@ -102,7 +100,7 @@ def test_a_server_that_keeps_losing_the_blob_is_given_up(
     standin.faults.add(Fault(CREATE, times=2, lose_blobs=True))
     with pytest.raises(ServerError, match="the server lost the uploaded GGUF") as failure:
         serve(server, model, receipt)
-    assert failure.value.hint == "try again: `dvc repro export`"
+    assert failure.value.hint == "try again: `dvc repro`"
 
 
 REFUSALS = [
@@ -214,8 +212,8 @@ def test_a_server_that_is_too_old_is_refused_before_anything_is_sent(
     with pytest.raises(ServerError) as failure:
         serve(server, model, receipt)
     assert str(failure.value) == (
-        f"error: {standin.url}: Ollama {version} is too old to prove a model there: that takes 0.12.11 or newer\n"
-        "hint: update Ollama (https://ollama.com/download), then `dvc repro export`"
+        f"error: {standin.url}: Ollama {version} is too old: it takes 0.12.11 or newer\n"
+        "hint: update Ollama (https://ollama.com/download), then `dvc repro`"
     )
     assert standin.requests == ["GET /api/version"]
     assert not receipt.exists()
@@ -240,30 +238,6 @@ def test_servers_from_before_llama_server_serve_it_too(
     standin.version = version
     proved, _ = serve(server, model, receipt)
     assert proved.version == version
-
-
-@pytest.fixture
-def raw_reply() -> Iterator[tuple[list[bytes], int]]:
-    """A socket that sends the given bytes to whoever connects, and its port."""
-    reply: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, contextlib.suppress(ConnectionError):  # the client hangs up when it has seen enough
-                    connection.recv(65536)
-                    for block in reply:
-                        connection.sendall(block)
-
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        yield reply, listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(timeout=5)
 
 
 @pytest.mark.parametrize("body", [b"<html>a router's page</html>", b"[]", b'{"v": 1}', b"null"])

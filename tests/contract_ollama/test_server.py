@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from ollamake.errors import ServerError
-from ollamake.ollama.deploy import require_version
 from ollamake.ollama.differences import parts_at_near_tie
 from ollamake.ollama.http_server import HttpServer
 from ollamake.ollama.refusals import MissingBlobError
 from ollamake.ollama.served import ServedModel
+from ollamake.ollama.version import require_version
 from tests.contract_ollama.workspace import MAX_NEW_TOKENS, SYSTEM, TEMPLATE
 
 

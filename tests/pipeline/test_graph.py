@@ -115,7 +115,7 @@ def test_the_plots_of_two_revisions_show_both_and_load_nothing_from_the_net(proj
 
 
 def test_queued_experiments_run_from_their_own_copies(project):
-    kept = [project.folder / name for name in ("params.yaml", "models/adapter/adapter_model.safetensors")]
+    kept = [project.folder / name for name in ("params.yaml", "models/tuned/adapter_model.safetensors")]
     before = [path.read_bytes() for path in kept]
     project.run("dvc", "exp", "run", "-S", "lora_rank=8,16", "--queue")
     project.run("dvc", "queue", "start", "--jobs", "1")

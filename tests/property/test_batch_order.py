@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamake.sft.order import grouped_by_length
+from ollamake.training.order import grouped_by_length
 
 LENGTHS = st.lists(st.integers(1, 2048), min_size=0, max_size=700).map(np.array)
 BATCHES = st.integers(1, 24)

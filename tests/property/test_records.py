@@ -15,7 +15,17 @@ MESSAGES = st.lists(
     max_size=3,
 )
 FIELDS = ["instruction", "input", "output", "context", "response", "prompt", "completion", "messages", "system", "text"]
+JUDGED = ["chosen", "rejected", "question", "label", "thumb", "thumbs", "desirable"]
 BESIDE = dict.fromkeys(("id", "task", "weight", "source", "system", "notes�"), VALUES)
+ANSWERS = TEXTS | MESSAGES | st.fixed_dictionaries({"role": st.just("assistant"), "content": TEXTS})
+THUMBS = st.sampled_from([True, False, 1, 0, "up", "👎", "good", None])
+TALKS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=2).map(
+    lambda turns: [
+        {"role": role, "content": text}
+        for turn in turns
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+)
 PAIRS = st.fixed_dictionaries({"prompt": TEXTS, "completion": TEXTS}, optional=BESIDE)
 ROWS = (
     PAIRS
@@ -23,6 +33,13 @@ ROWS = (
     | st.fixed_dictionaries({"messages": MESSAGES}, optional=BESIDE)
     | st.fixed_dictionaries({"conversations": MESSAGES}, optional=BESIDE)
     | st.dictionaries(st.sampled_from(FIELDS), VALUES)
+)
+JUDGED_ROWS = (
+    st.fixed_dictionaries({"prompt": TEXTS | MESSAGES, "chosen": ANSWERS, "rejected": ANSWERS}, optional=BESIDE)
+    | st.fixed_dictionaries({"chosen": TALKS | ANSWERS, "rejected": TALKS | ANSWERS}, optional={"prompt": ANSWERS})
+    | st.fixed_dictionaries({"messages": TALKS}, optional={"rejected": ANSWERS, "label": THUMBS, "thumbs": THUMBS})
+    | st.fixed_dictionaries({"prompt": TEXTS, "completion": ANSWERS, "label": THUMBS}, optional=BESIDE)
+    | st.dictionaries(st.sampled_from([*FIELDS, *JUDGED]), VALUES | ANSWERS | THUMBS)
 )
 
 
@@ -34,9 +51,10 @@ def torn(draw):
 
 
 @settings(max_examples=300)
-@given(st.lists(ROWS.map(lambda row: json.dumps(row).encode()) | torn(), min_size=1, max_size=4))
+@given(st.lists((ROWS | JUDGED_ROWS).map(lambda row: json.dumps(row).encode()) | torn(), min_size=1, max_size=4))
 def test_any_line_is_written_or_counted_and_shown(lines):
-    tally, splits = deal([line + b"\n" for line in lines], near=0.8)
+    # The first line is whole: a file that begins with a NUL is taken for one of UTF-16.
+    tally, splits = deal([b"{}\n", *(line + b"\n" for line in lines)], near=0.8)
     written = sum(map(len, splits.values()))
     assert written - tally.copies + tally.left_out.counts.total() + tally.rejected.counts.total() == tally.rows.total()
     for row in (row for rows in splits.values() for row in rows):
@@ -45,3 +63,22 @@ def test_any_line_is_written_or_counted_and_shown(lines):
     json.dumps(tally.metrics(), ensure_ascii=False).encode("utf-8")
     shown = report(tally).encode("utf-8").decode()
     assert all(line.isprintable() for line in shown.split("\n"))
+
+
+@settings(max_examples=300)
+@given(st.lists(JUDGED_ROWS | ROWS, max_size=4), st.sampled_from([0.7, 1.0]))
+def test_a_judged_row_is_written_with_its_judgement_and_stays_what_it_is(rows, near):
+    tally, splits = deal(rows, near=near)
+    written = [row for found in splits.values() for row in found]
+    assert len({row["id"] for row in written}) == len({json.dumps(row) for row in written})
+    for row in written:
+        assert not {"rejected", "desirable"} <= row.keys()
+        assert row.get("rejected", "x").strip()
+        assert "text" in row or row.get("rejected") != row["messages"][-1]["content"]
+        assert row.get("desirable") in (None, True, False)
+    if not tally.copies:
+        judged = sum("rejected" in row or "desirable" in row for row in written)
+        assert judged <= tally.judged.total() <= judged + tally.left_out.counts.total()
+    again, twice = deal(written, near=near)
+    assert again.rejected.counts.total() == 0
+    assert {json.dumps(row) for found in twice.values() for row in found} == {json.dumps(row) for row in written}

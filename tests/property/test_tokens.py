@@ -1,5 +1,6 @@
 """Whatever the template, the policy and the texts: what is learnt is what the model has to say, and its end."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -8,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollamake.chat import ChatTemplate
+from ollamake.chat import ChatTemplate, with_system
 from ollamake.files import read_json
 from ollamake.labels import IGNORE_INDEX
 from ollamake.tokens.encode import Encoder
+from ollamake.tokens.judged import JudgedEncoder
 from ollamake.tokens.row import Row
 from ollamake.tokens.text import TextEncoder
 from ollamake.tokens.vocabulary import Vocabulary
+from ollamake.tokens.whole import WholeEncoder
 from tests.golden.families import FAMILIES, write_family
 
 POLICIES = ("drop", "truncate_left", "truncate_right")
@@ -49,11 +52,11 @@ def vocabulary_of(family: str) -> Vocabulary:
     return Vocabulary.of(folder_of(family))
 
 
-def encoder_of(family: str, **settings) -> Encoder:
+def encoder_of(family: str, kind=Encoder, **settings) -> Encoder:
     folder = folder_of(family)
     ends = frozenset(read_json(folder / "generation_config.json")["eos_token_id"])
     defaults = {"system_prompt": "", "max_length": 10_000, "too_long": "drop"}
-    return Encoder(ChatTemplate.of(folder), vocabulary_of(family), ends, **{**defaults, **settings})
+    return kind(ChatTemplate.of(folder), vocabulary_of(family), ends, **{**defaults, **settings})
 
 
 def conversation_of(turns):
@@ -174,3 +177,49 @@ def test_every_token_of_a_text_is_learnt_once(family, text, max_length):
     assert all(len(row.input_ids) == len(row.labels) <= max_length for row in rows)
     assert [label for row in rows for label in row.labels[1:]] == [*ids, encoder.end_id][1:]
     assert rows[0].input_ids[0] == ids[0]
+
+
+@FAMILY
+@given(
+    turns=TURNS,
+    rejected=PLAIN | WICKED,
+    policy=st.sampled_from(POLICIES),
+    max_length=st.integers(2, 80),
+    system=st.sampled_from(["", "Be."]),
+)
+def test_both_judged_answers_fit_and_end_with_an_end_of_turn_token(family, turns, rejected, policy, max_length, system):
+    encoder = encoder_of(family, JudgedEncoder, too_long=policy, max_length=max_length, system_prompt=system)
+    conversation = conversation_of(turns)
+    [[row], [thumb]] = encoder.encode_judged(
+        [{"messages": conversation, "rejected": rejected}, {"messages": conversation, "desirable": False}]
+    )
+    if isinstance(thumb, str):
+        assert isinstance(row, str)  # what one answer may not be, the better of two may not be either
+    if isinstance(row, str):
+        return
+    assert len(row.input_ids) == len(row.labels) <= max_length
+    assert row.prompt_length + len(row.rejected_ids) <= max_length
+    assert row.labels == [IGNORE_INDEX] * row.prompt_length + row.input_ids[row.prompt_length :]
+    answers = (row.input_ids[row.prompt_length :], row.rejected_ids)
+    assert answers[0] != answers[1]
+    for answer in answers:
+        assert [token in encoder.end_ids for token in answer] == [False] * (len(answer) - 1) + [True]
+    kept = [conversation[start:-1] for start in range(0, len(conversation), 2)]
+    sent = [encoder.template.render(with_system(asked, system), add_generation_prompt=True) for asked in kept]
+    assert row.input_ids[: row.prompt_length] in [encoder.vocabulary.ids(text) for text in sent]
+    assert thumb.desirable is False
+    if not row.truncated:
+        assert replace(thumb, desirable=None) == replace(row, rejected_ids=None)
+
+
+@FAMILY
+@given(turns=TURNS, max_length=st.integers(2, 40))
+def test_every_token_of_a_conversation_is_learnt_once_in_pretraining(family, turns, max_length):
+    encoder = encoder_of(family, WholeEncoder, max_length=max_length)
+    conversation = conversation_of(turns)
+    [rows] = encoder.encode([conversation])
+    if isinstance(rows[0], Row):
+        ids = encoder.vocabulary.ids(encoder.template.render(conversation))
+        assert [label for row in rows for label in row.labels[1:]] == ids[1:]
+        assert all(len(row.input_ids) == len(row.labels) <= max_length for row in rows)
+        assert all(0 < row.prompt_length < len(row.input_ids) for row in rows)

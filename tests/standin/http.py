@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
             self._dispatch(route, fault)
         except Problem as problem:
             self._send(problem.status, {"error": problem.text})
-        except BrokenPipeError:
+        except ConnectionError:  # the client has hung up
             self.close_connection = True
 
     def _strike(self, fault: Fault) -> bool:

@@ -12,6 +12,7 @@ from tests.standin.problem import Problem
 from tests.standin.store import Store, full_name
 
 Status = dict[str, Any]
+PIECE_CHARACTERS = 8
 CREATED_AT = "2026-11-21T20:00:00Z"
 FILE_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 15: "Q4_K_M", 17: "Q5_K_M", 18: "Q6_K", 32: "BF16"}
 NUMBERS = {"temperature": "float32", "top_p": "float32", "min_p": "float32", "repeat_penalty": "float32"}
@@ -54,7 +55,7 @@ class Models:
             "system": self.store.layer(name, "system"),
             "details": self._details(name),
             "model_info": {**header, TOKENS: []},
-            "capabilities": ["completion"],
+            "capabilities": ["completion", "thinking"] if self._thinks(name) else ["completion"],
             "modified_at": CREATED_AT,
         }
 
@@ -81,16 +82,25 @@ class Models:
         if not messages:
             yield {**reply, "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "load"}
             return
-        prompt = self._prompt(name, messages)
+        think = request.get("think", True if self._thinks(name) else None)
+        if think and not self._thinks(name):
+            raise Problem(400, f'"{request["model"]}" does not support thinking')
+        prompt = self._prompt(name, messages, think=think)
         while request.get("truncate", True) and len(messages) > 1 and not self._fits(name, prompt, request):
             messages = _without_oldest_turn(messages)
-            prompt = self._prompt(name, messages)
+            prompt = self._prompt(name, messages, think=think)
         if request.get("_debug_render_only"):
             empty = {"role": "", "content": ""}
             yield {**reply, "message": empty, "done": False, "_debug_info": {"rendered_template": prompt}}
             return
         answer = self._answer(name, prompt, request)
-        yield {**reply, "message": {"role": "assistant", "content": answer.pop("text")}, "done": True, **answer}
+        text = answer.pop("text")
+        if request.get("stream", True):
+            for start in range(0, len(text), PIECE_CHARACTERS):
+                piece = text[start : start + PIECE_CHARACTERS]
+                yield {**reply, "message": {"role": "assistant", "content": piece}, "done": False}
+            text = ""
+        yield {**reply, "message": {"role": "assistant", "content": text}, "done": True, **answer}
 
     def generate(self, request: dict[str, Any]) -> Iterator[Status]:
         """Yield the lines of POST /api/generate."""
@@ -115,11 +125,13 @@ class Models:
             answer["context"] = self.engine.tokenize(self._gguf(name), prompt + answer["text"], self._context(name))
         yield {**reply, "response": answer.pop("text"), "done": True, **answer}
 
-    def _prompt(self, name: str, messages: list[dict[str, Any]]) -> str:
+    def _thinks(self, name: str) -> bool:
+        return "<think>" in self.store.layer(name, "template")
+
+    def _prompt(self, name: str, messages: list[dict[str, Any]], *, think: bool | None = None) -> str:
+        asked = render.with_system(messages, self.store.layer(name, "system"))
         try:
-            return render.render(
-                self.store.layer(name, "template"), render.with_system(messages, self.store.layer(name, "system"))
-            )
+            return render.render(self.store.layer(name, "template"), asked, think=think)
         except ValueError as error:
             raise Problem(500, str(error)) from error
 
@@ -138,7 +150,8 @@ class Models:
         if not 0 <= likeliest <= 20:
             raise Problem(400, "top_logprobs must be between 0 and 20")
         answer = self.engine.complete(self._gguf(name), prompt, options, likeliest)
-        counts = {"prompt_eval_count": answer["prompt_tokens"], "eval_count": answer["tokens"]}
+        numbers = {"prompt_eval_count": answer["prompt_tokens"], "eval_count": answer["tokens"]}
+        counts = {key: number for key, number in numbers.items() if number}  # as Go does where it leaves out zeros
         logprobs = {"logprobs": answer["logprobs"]} if request.get("logprobs") else {}
         durations = dict.fromkeys(("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"), 1)
         return {"text": answer["text"], "done_reason": answer["reason"], **counts, **durations, **logprobs}

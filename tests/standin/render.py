@@ -24,13 +24,14 @@ def with_system(messages: list[Message], system: str) -> list[Message]:
     return messages
 
 
-def render(source: str, messages: list[Message]) -> str:
+def render(source: str, messages: list[Message], *, think: bool | None = None) -> str:
     """Return the prompt. Only templates over .Messages are known here; those are the ones that ollamake writes."""
     if ".Messages" not in source:
         raise ValueError("the stand-in renders templates over .Messages only")
     collated = _collate(messages)
     system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
-    data = {"Messages": collated, "System": system, "Tools": None, "Response": "", "Think": False, "IsThinkSet": False}
+    thinking = {"Think": bool(think), "IsThinkSet": think is not None}
+    data = {"Messages": collated, "System": system, "Tools": None, "Response": "", **thinking}
     return gotpl.render(source, data, functions=FUNCTIONS, missing_key="zero")
 
 

@@ -37,11 +37,12 @@ PREPARED = {
 }
 
 
-def tokenized(tokenizer, id_, asked, answer, task=""):
+def tokenized(tokenizer, id_, asked, answer, task="", rejected=None, desirable=None):
     """One row in ChatML, as tokenize makes it: the answer and its end carry loss."""
     prompt = tokenizer.encode(f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=False)
     said = tokenizer.encode(f"{answer}<|im_end|>", add_special_tokens=False).ids
-    after = tokenizer.encode("\n", add_special_tokens=False).ids
+    judged = rejected is not None or desirable is not None
+    after = [] if judged else tokenizer.encode("\n", add_special_tokens=False).ids
     return {
         "id": id_,
         "input_ids": prompt.ids + said + after,
@@ -50,6 +51,8 @@ def tokenized(tokenizer, id_, asked, answer, task=""):
         "prompt": asked,
         "reference": answer,
         "task": task,
+        "rejected_ids": rejected and tokenizer.encode(f"{rejected}<|im_end|>", add_special_tokens=False).ids,
+        "desirable": desirable,
     }
 
 
@@ -73,8 +76,14 @@ def lay_out(folder, tokenizer_folder):
         tokenized(tokenizer, "second", "good morning 😀", "朝の海😀\n\tnaïve"),
         tokenized(tokenizer, "third", "a \x1b[2J trick", "no"),
     ]
-    for split in ("train", "val", "test"):
+    for split in ("train", "val"):
         write_arrow(folder / f"data/tokenized/{split}.arrow", rows, SCHEMA)
+    judged = [
+        tokenized(tokenizer, "pair", "list files", "ls -l", rejected="rm -rf /\nsorry 😀"),
+        tokenized(tokenizer, "up", "list files", "ls -l", desirable=True),
+        tokenized(tokenizer, "down", "list files", "rm", desirable=False),
+    ]
+    write_arrow(folder / "data/tokenized/test.arrow", judged, SCHEMA)
     write_arrow(folder / "data/tokenized/packs.arrow", [{"rows": [2, 0]}, {"rows": [1]}], PACKS_SCHEMA)
     write_json(folder / "models/base.json", {"key": "smollm2", "name": "SmolLM2", "files": {}})
     store = folder / ".ollamake/base"

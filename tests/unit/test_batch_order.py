@@ -7,8 +7,8 @@ from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from torch.utils.data import DataLoader
 
-from ollamake.sft.examples import training_examples, validation_examples
-from ollamake.sft.order import grouped_by_length
+from ollamake.training.examples import training_examples, validation_examples
+from ollamake.training.order import grouped_by_length, shuffled
 from tests.arrow import write_packs, write_tokens
 
 LENGTHS = [5, 9, 3, 7, 12, 4, 8, 6, 11, 10, 2, 13]
@@ -36,8 +36,19 @@ def rows_of(examples):
     return [[int(row.input_ids[0]) for row in example] for example in examples]
 
 
-def test_examples_without_packs_are_single_rows_in_length_groups(train, no_packs):
+def test_a_random_order_is_another_one_in_every_epoch(train, no_packs):
     examples = training_examples(train, no_packs, "random", 4, 7)
+    seen = []
+    for epoch in (0, 1, 0):
+        examples.set_epoch(epoch)
+        seen.append(rows_of(examples))
+        assert seen[-1] == [[place] for place in shuffled(len(LENGTHS), 7, epoch)]
+    assert seen[0] == seen[2] != seen[1]
+    assert sorted(seen[1]) == sorted(seen[0])
+
+
+def test_examples_without_packs_are_single_rows_in_length_groups(train, no_packs):
+    examples = training_examples(train, no_packs, "grouped", 4, 7)
     assert not examples.packed
     for epoch in (0, 1, 2, 1):
         examples.set_epoch(epoch)
@@ -47,7 +58,7 @@ def test_examples_without_packs_are_single_rows_in_length_groups(train, no_packs
 
 
 def test_packed_rows_come_whole_grouped_by_their_own_length(train, packs):
-    examples = training_examples(train, packs, "random", 2, 7)
+    examples = training_examples(train, packs, "grouped", 2, 7)
     assert examples.packed
     assert len(examples) == len(PACKS)
     lengths = np.array([sum(LENGTHS[place] for place in pack) for pack in PACKS])

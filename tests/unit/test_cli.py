@@ -46,7 +46,7 @@ def test_an_error_in_a_command_of_a_group_is_told_likewise(workspace):
 
 def test_the_first_training_row_is_shown_unless_another_is_asked_for(workspace):
     assert run("data", "show").stdout.startswith("train row 1 of 3 · id first")
-    assert run("data", "show", "--split", "test", "--row", "2").stdout.startswith("test row 2 of 3 · id second")
+    assert run("data", "show", "--split", "test", "--row", "2").stdout.startswith("test row 2 of 3 · id up")
     assert run("data", "show", "--id", "third").stdout.startswith("train row 3 of 3 · id third")
     assert run("data", "show", "--pack", "1").stdout.startswith("packed row 1 of 2")
     assert "position" in run("data", "show", "--ids").stdout

@@ -36,7 +36,7 @@ def make_workspace(folder: Path, base: Path) -> Path:
     files = {file.name: sha256(file) for file in base.iterdir()}
     record = {"name": "tiny", "license": "mit", "architecture": "LlamaForCausalLM", "key": "tiny", "files": files}
     write_json(folder / "models/base.json", record)
-    write_adapter(folder / "models/adapter")
+    write_adapter(folder / "models/tuned")
     write_jsonl(folder / "data/prepared/probe.jsonl", [{"id": str(n), "messages": conversation(n)} for n in range(6)])
     return folder
 
@@ -53,7 +53,7 @@ def contents(folder):
 
 
 def left_over(workspace):
-    models = {file.name for file in (workspace / "models").iterdir()} - {"adapter", "base.json"}
+    models = {file.name for file in (workspace / "models").iterdir()} - {"tuned", "base.json"}
     return models | {str(file) for file in (workspace / ".ollamake/tmp").glob("*")}
 
 
@@ -112,6 +112,25 @@ def test_the_proof_for_the_server_holds_the_user_s_prompts_and_other_shapes(conv
 
 
 @pytest.mark.slow
+def test_a_whole_model_is_written_and_proved_as_an_adapter_is(workspace, capsys):
+    tuned = Path("models/tuned")
+    shutil.rmtree(tuned)
+    shutil.copytree(Path(".ollamake/base/tiny"), tuned, ignore=shutil.ignore_patterns("token*", "*.jinja"))
+    weights, random = load_file(tuned / "model.safetensors"), np.random.default_rng(2)
+    changed = {
+        name: (tensor * random.normal(1, 0.1, tensor.shape)).astype(np.float32) for name, tensor in weights.items()
+    }
+    save_file(changed, tuned / "model.safetensors", metadata={"format": "pt"})
+    convert.main(parameters(gguf_quantization="F16"))
+    assert read_json(Path("metrics/convert.json"))["F16"]["top1_agreement"] >= 0.98
+    assert "checks passed" in capsys.readouterr().out
+    changed["model.norm.weight"][0] = np.nan
+    save_file(changed, tuned / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConversionError, match="cannot be merged: some of its weights are no numbers"):
+        convert.main(parameters(gguf_quantization="F16"))
+
+
+@pytest.mark.slow
 def test_a_template_that_opens_with_bos_leaves_it_to_the_server(workspace):
     base = Path(".ollamake/base/tiny")
     template = "{{ bos_token }}" + (base / "chat_template.jinja").read_text()
@@ -130,8 +149,8 @@ def test_a_template_that_opens_with_bos_leaves_it_to_the_server(workspace):
 def test_a_failed_proof_leaves_no_model(workspace, monkeypatch):
     merged = build.merge
 
-    def merge_and_spoil(base, adapter, into):
-        merged(base, adapter, into)
+    def merge_and_spoil(base, tuned, into):
+        merged(base, tuned, into)
         weights = load_file(into / "model.safetensors")
         weights["model.layers.0.self_attn.v_proj.weight"] *= -1
         save_file(weights, into / "model.safetensors", metadata={"format": "pt"})
@@ -146,9 +165,9 @@ def test_a_failed_proof_leaves_no_model(workspace, monkeypatch):
 
 @pytest.mark.slow
 def test_an_adapter_that_is_not_a_number_is_refused_before_it_is_converted(workspace):
-    weights = load_file("models/adapter/adapter_model.safetensors")
+    weights = load_file("models/tuned/adapter_model.safetensors")
     weights[next(iter(weights))][:] = np.nan
-    save_file(weights, "models/adapter/adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(weights, "models/tuned/adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConversionError, match="cannot be merged"):
         convert.main(parameters())
     assert left_over(workspace) == set()

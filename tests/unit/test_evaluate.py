@@ -26,7 +26,7 @@ def workspace(tiny_base, tmp_path_factory):
     (folder / ".ollamake/base").mkdir(parents=True)
     (folder / ".ollamake/base/tiny").symlink_to(tiny_base)
     write_test_set(folder, tiny_base)
-    write_adapter(folder / "models/adapter", tiny_base)
+    write_adapter(folder / "models/tuned", tiny_base)
     return folder
 
 
@@ -130,7 +130,7 @@ def test_a_person_sees_the_table(scored, capsys):
 
 
 def test_a_baseline_of_other_items_is_refused_before_torch_loads(scored, monkeypatch):
-    for name in ("ollamake.scoring.adapter", "ollamake.scoring.score"):
+    for name in ("ollamake.scoring.tuned", "ollamake.scoring.score"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(DataError, match="3 of the 8 not at all"):
         evaluate.main(evaluate.Params(**{**PARAMS, "eval_max_examples": 0}, eval_samples=3))

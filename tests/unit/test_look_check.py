@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from ollamake.data.conversations import SHAPES
 from ollamake.data.findings import Finding, Place
+from ollamake.data.shapes import SHAPES
 from ollamake.errors import DataError
 from ollamake.look.check import check, line
 from ollamake.look.commands import Shape
@@ -36,6 +36,7 @@ def test_rejected_and_repaired_rows_are_listed_with_their_lines(workspace, capfd
     assert printed.err == (
         "        1 × rejected: a message of unknown role\n"
         "        1 × repaired: outer white space\n"
+        "usable: 2 × conversation\n"
         "chats.jsonl: 1 row rejected, 1 repair\n"
     )
 
@@ -49,7 +50,16 @@ def test_repairs_alone_are_no_failure(workspace, capfd):
 def test_a_good_file_is_told_to_be_good(workspace, capfd):
     write(workspace / "chats.jsonl", GOOD)
     assert not check(workspace / "chats.jsonl", "auto", 0)
-    assert capfd.readouterr() == ("", f"{workspace}/chats.jsonl: nothing is wrong\n")
+    assert capfd.readouterr() == ("", f"usable: 1 × conversation\n{workspace}/chats.jsonl: nothing is wrong\n")
+
+
+def test_the_kinds_of_usable_rows_are_told(workspace, capfd):
+    pair = {"prompt": "list files", "chosen": "ls", "rejected": "rm"}
+    thumbs = [{"prompt": "list files", "completion": "ls", "label": label} for label in (True, True, False)]
+    write(workspace / "chats.jsonl", *thumbs, pair, GOOD, {"text": "a"}, {**pair, "rejected": "ls"})
+    assert check(workspace / "chats.jsonl", "auto", 0)
+    told = "usable: 2 × thumb up, 1 × thumb down, 1 × chosen and rejected, 1 × conversation, 1 × text\n"
+    assert f"        1 × rejected: the rejected answer is the chosen one\n{told}" in capfd.readouterr().err
 
 
 def test_a_limit_lists_the_first_and_counts_all(workspace, capfd):

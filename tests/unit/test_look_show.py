@@ -47,6 +47,41 @@ def test_a_row_without_a_task_is_shown_without_one():
     assert "task" not in shown(show_row, "val", 2)
 
 
+def test_the_rejected_answer_is_shown_below_the_chosen_one():
+    text = shown(show_row, "test", "pair")
+    assert text.startswith("test row 1 of 3 · id pair\n15 tokens, 4 trained (26.7%); 10 in the rejected answer\n\n")
+    assert text.endswith(
+        "<|im_start|>assistant⏎\n\n"
+        "chosen: ⟦ls -l<|im_end|>⟧\n"
+        "rejected: ⟦rm -rf /⏎\nsorry 😀<|im_end|>⟧\n\n"
+        "⟦trained⟧, all else is only read; ⏎ is a line end\n"
+    )
+
+
+def test_on_a_terminal_the_answers_stand_side_by_side():
+    lines = plain(shown(show_row, "test", "pair", force_terminal=True, no_color=True, width=60)).splitlines()
+    head = next(line for line in lines if line.split() == ["chosen", "rejected"])
+    answers = lines[lines.index(head) + 2]
+    assert answers.index("⟦rm -rf") == head.index("rejected")
+    assert answers.split() == ["⟦ls", "-l<|im_end|>⟧", "⟦rm", "-rf", "/⏎"]
+    assert max(map(len, lines)) <= 60
+
+
+def test_ids_lists_the_tokens_of_the_rejected_answer_from_where_the_chosen_one_begins():
+    text = shown(show_row, "test", "pair", ids=True, width=80)
+    tables = (
+        [line.split() for line in part.splitlines()] for part in text.split("rejected, in the place of the answer")
+    )
+    positions = [[line[0] for line in lines if line and line[-1] == "yes"] for lines in tables]
+    assert positions[0][0] == positions[1][0]
+    assert len(positions[1]) == 10
+
+
+def test_a_thumb_is_named():
+    assert "id up · thumb up\n" in shown(show_row, "test", "up")
+    assert "id down · thumb down\n" in shown(show_row, "test", "down")
+
+
 def test_an_escape_sequence_in_the_data_does_not_reach_the_terminal():
     text = shown(show_row, "train", 3)
     assert "a ␛[2J trick" in text

@@ -107,6 +107,34 @@ def test_what_is_damaged_is_not_called_missing(workspace):
     assert "`dvc repro --force --single-item tokenize`" in damaged[0]
 
 
+@pytest.mark.parametrize("name", ["prepare", "tokenize"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"rows": 3,\n<<<<<<< HEAD', "is not valid JSON: "),
+        ("", "is not valid JSON: "),
+        ("\xff", "is not valid JSON: "),
+        ("[]", "does not hold what the stage writes"),
+        ('{"train": {"rows": 3}}', "does not hold what the stage writes"),
+    ],
+)
+def test_damaged_metrics_are_told_with_the_command_that_makes_them_anew(workspace, name, content, problem):
+    (workspace / f"metrics/{name}.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(OllamakeError, match=f"^error: metrics/{name}.json: {problem}") as raised:
+        stats(Console())
+    assert raised.value.hint == f"`dvc repro --force --single-item {name}` writes it anew"
+
+
+def test_judged_answers_are_counted_where_there_are_some(workspace):
+    assert "judged" not in shown()
+    assert "rejected answers" not in shown()
+    write_json(workspace / "metrics/prepare.json", PREPARED | {"judged": {"chosen and rejected": 4, "thumb up": 1200}})
+    write_json(workspace / "metrics/tokenize.json", {"train": COUNTS | {"rejected_tokens": 77}, "val": COUNTS})
+    text = shown()
+    assert "judged answers: 1,200 thumb up, 4 chosen and rejected\n" in text
+    assert ["in", "rejected", "answers", "77", "-"] in [line.split() for line in text.splitlines()]
+
+
 def test_tokens_of_another_build_than_the_metrics_are_told(workspace):
     write_json(workspace / "metrics/tokenize.json", {"val": COUNTS | {"rows": 1_000}})
     said = "! data/tokenized/val.arrow has 3 rows, metrics/tokenize.json says 1,000: `dvc repro tokenize`"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ollamake import preflight
-from ollamake.errors import DataError
+from ollamake.errors import DataError, ParamsError
+from tests.training import settings
 
 HUB = "  - {hub: org/chats, revision: 0a23456789012345678901234567890123456789}\n"
 
@@ -16,7 +17,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 def check(data_source, data_files="all"):
-    preflight.check({"data_source": data_source, "data_files": data_files})
+    preflight.check_data({"data_source": data_source, "data_files": data_files})
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,12 @@ def test_data_in_a_closed_folder_is_an_error_with_a_hint(monkeypatch):
 def test_data_that_is_there_passes():
     Path("chats.jsonl").write_text("{}\n")
     check("chats.jsonl")
+
+
+def test_a_training_that_this_machine_cannot_run_is_named_before_the_build(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "x"}\n')
+    content = {**settings(report_to="none").model_dump(), "data_source": str(data), "data_files": "all"}
+    preflight.check(content)
+    with pytest.raises(ParamsError, match="paged_adamw moves its states out of a GPU's memory, and there is no GPU"):
+        preflight.check({**content, "optimizer": "paged_adamw"})

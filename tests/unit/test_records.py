@@ -5,11 +5,12 @@ from functools import partial
 
 import pytest
 
-from ollamake.data.conversations import clean, layout
+from ollamake.data.conversations import clean
 from ollamake.data.fields import beside, number_in, own_id
 from ollamake.data.findings import Finding, Findings, Place, Rejected, excerpt, excerpt_of
 from ollamake.data.formats.rows import parse
 from ollamake.data.records import findings_of
+from ollamake.data.shapes import layout_of
 
 PAIR = {"instruction": "ask", "output": "say"}
 ASK = {"role": "user", "content": "ask"}
@@ -22,11 +23,11 @@ def read(row, shape="auto"):
     parsed = parse(row)
     if isinstance(parsed, Rejected):
         raise parsed
-    return clean(layout(tuple(parsed), shape).shape.read(parsed))
+    return clean(layout_of(parsed, shape).shape.read(parsed))
 
 
 def ignored(row, shape="auto"):
-    return layout(tuple(row), shape).ignored(row)
+    return layout_of(row, shape).ignored(row)
 
 
 @pytest.mark.parametrize(

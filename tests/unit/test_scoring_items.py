@@ -32,6 +32,14 @@ def test_ids_of_the_users_own_are_drawn_and_not_taken_in_their_order(tmp_path):
     assert len(chosen & {item.id for item in grown}) >= 39
 
 
+def test_an_answer_with_a_thumb_down_is_no_reference(tmp_path):
+    rows = [{**row(number), "desirable": (True, False, None)[number % 3]} for number in range(9)]
+    places = [int(item.id, 16) for item in read_items(write_tokens(tmp_path / "test.arrow", rows), 0)]
+    assert places == [0, 2, 3, 5, 6, 8]
+    with pytest.raises(DataError, match="nothing to score"):
+        read_items(write_tokens(tmp_path / "test.arrow", [{**row(1), "desirable": False}]), 0)
+
+
 def test_a_limit_of_zero_takes_all(tmp_path):
     assert len(read_items(write_tokens(tmp_path / "test.arrow", [row(number) for number in range(20)]), 0)) == 20
 

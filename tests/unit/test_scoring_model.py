@@ -30,7 +30,7 @@ def base(tiny_base):
 @pytest.fixture(scope="module")
 def model(base):
     """A model that answers every prompt in its own way: with its output tied to its input it would repeat one token."""
-    model = load_model(base, "fp32")
+    model = load_model(base.folder, "fp32")
     shape, generator = model.lm_head.weight.shape, torch.Generator().manual_seed(0)
     model.lm_head.weight = torch.nn.Parameter(torch.randn(shape, generator=generator) / 4)
     return model
@@ -194,7 +194,7 @@ def test_answers_that_would_not_fit_into_the_context_are_refused_before_any_work
 
 
 def test_a_model_that_computes_no_number_is_refused(base, items):
-    broken = load_model(base, "fp32")
+    broken = load_model(base.folder, "fp32")
     torch.nn.init.constant_(broken.model.norm.weight, math.nan)
     with pytest.raises(BaseModelError, match="tuned model computes a loss of nan nats") as caught:
         Examiner(base, items, 8, 6, "fp32").score(broken, "tuned model")
@@ -205,11 +205,11 @@ def test_a_model_that_computes_no_number_is_refused(base, items):
 def test_an_adapter_acts_beside_the_base_model_as_it_does_merged(base, items, tokenizer, tmp_path):
     from peft import LoraConfig, get_peft_model
 
-    from ollamake.scoring.adapter import load_tuned
+    from ollamake.scoring.tuned import load_tuned
 
     torch.manual_seed(0)
     lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
-    trained = get_peft_model(load_model(base, "fp32"), lora)
+    trained = get_peft_model(load_model(base.folder, "fp32"), lora)
     trained.save_pretrained(tmp_path)
     config = read_json(tmp_path / "adapter_config.json")
     write_json(tmp_path / "adapter_config.json", {**config, "base_model_name_or_path": "smollm2:135m"})
@@ -219,7 +219,7 @@ def test_an_adapter_acts_beside_the_base_model_as_it_does_merged(base, items, to
         loss = supervised_loss(tuned, items, ignore)[0]
         assert loss == pytest.approx(supervised_loss(merged, items, ignore)[0], rel=1e-5)
         assert greedy.answer(tuned, tokenizer, items, ignore) == greedy.answer(merged, tokenizer, items, ignore)
-    untouched = load_model(base, "fp32")
+    untouched = load_model(base.folder, "fp32")
     with computing(untouched, "fp32"):
         assert supervised_loss(untouched, items, ignore)[0] != pytest.approx(loss, rel=1e-3)
 
@@ -228,9 +228,9 @@ def test_an_adapter_acts_beside_the_base_model_as_it_does_merged(base, items, to
 def test_an_adapter_keeps_bf16_copies_of_the_weights_instead_of_casting_them_for_every_token(base, tmp_path):
     from peft import LoraConfig, get_peft_model
 
-    from ollamake.scoring.adapter import load_tuned
+    from ollamake.scoring.tuned import load_tuned
 
-    get_peft_model(load_model(base, "fp32"), LoraConfig(task_type="CAUSAL_LM", r=4)).save_pretrained(tmp_path)
+    get_peft_model(load_model(base.folder, "fp32"), LoraConfig(task_type="CAUSAL_LM", r=4)).save_pretrained(tmp_path)
     tuned = load_tuned(base, tmp_path, "fp32")
     ids = torch.tensor([[1, 5, 7]])
     with computing(tuned, "bf16"):
@@ -244,7 +244,7 @@ def test_an_adapter_keeps_bf16_copies_of_the_weights_instead_of_casting_them_for
 
 def test_scoring_the_base_model_depends_on_nothing_of_the_adapter():
     assert "peft" in third_party_of("evaluate") - third_party_of("baseline")
-    assert "ollamake/scoring/adapter.py" in code_of("evaluate") - code_of("baseline")
+    assert "ollamake/scoring/tuned.py" in code_of("evaluate") - code_of("baseline")
 
 
 def test_the_tiny_model_is_as_this_file_takes_it(base):

@@ -13,7 +13,7 @@ GOLDEN = """\
 # Answers side by side
 
 1 of the 100 scored test conversations, by id. Ids are hashes of the content, so nobody picked them.
-`base` is smollm2:135m as it comes, `tuned` the same model with the trained adapter.
+`base` is smollm2:135m as it comes, `tuned` the same model after training.
 
 - ✓ equals the reference but for white space (here: base 0, tuned 1 of 1)
 - ✂ was cut off at `eval_max_new_tokens`

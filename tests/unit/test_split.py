@@ -58,13 +58,13 @@ def test_the_opening_decides_and_nothing_that_follows_it():
 )
 def test_the_content_hash_and_the_split_stay_what_they_are(contents, content, split, split_of_another_seed):
     # The ids of rows are part of what is published: a changed hash renames every row and deals every prompt anew.
-    assert content_hash(talk(*contents)).hex() == content
+    assert content_hash(talk(*contents), {}).hex() == content
     assert split_of(talk(*contents), FRACTIONS, 1) == split
     assert split_of(talk(*contents), FRACTIONS, -(2**70)) == split_of_another_seed
 
 
 def test_a_text_row_lies_where_its_whole_text_says_and_is_no_conversation():
-    assert content_hash("a") != content_hash(talk("a", "b"))
+    assert content_hash("a", {}) != content_hash(talk("a", "b"), {})
     assert opening(" A\nb ") == [("text", "a b")]
     assert {split_of(f"start {number}", FRACTIONS, 1) for number in range(200)} == set(SPLITS)
 
@@ -87,4 +87,4 @@ def test_the_normal_form_of_a_text_is_one_blank_between_words_in_folded_case(tex
 
 
 def test_texts_that_only_look_joined_differently_have_different_hashes():
-    assert content_hash(talk("ab", "c")) != content_hash(talk("a", "bc"))
+    assert content_hash(talk("ab", "c"), {}) != content_hash(talk("a", "bc"), {})

@@ -54,9 +54,9 @@ def test_an_interrupted_stage_exits_with_a_failure_because_dvc_would_record_it_a
 
 def test_a_full_disk_is_told_in_one_line():
     def main(_):
-        raise OSError(errno.ENOSPC, "No space left on device", "models/adapter")
+        raise OSError(errno.ENOSPC, "No space left on device", "models/tuned")
 
-    with pytest.raises(SystemExit, match="error: models/adapter: the disk is full"):
+    with pytest.raises(SystemExit, match="error: models/tuned: the disk is full"):
         stage.run(Params, main)
 
 

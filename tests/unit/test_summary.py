@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -15,6 +16,15 @@ FILE = {
     "mean_abs_dlogprob": 0.001,
     "checks": {"stops": 2, "weights": 1},
 }
+TRAINING = {
+    "best_val_loss": 1.7523,
+    "best_step": 120,
+    "overfitting": {"gap": 0.25, "trend": 0.1, "verdict": "since step 120"},
+    "steps": 240,
+    "seconds": 1255.2,
+    "tokens_per_second": 345.1,
+    "peak_memory_mb": 1233.4,
+}
 
 
 @pytest.fixture
@@ -22,6 +32,7 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     write("metrics/evaluate.json", json.dumps({"base": SCORES, "tuned": SCORES, "gain": SCORES}))
+    write("metrics/train.json", json.dumps(TRAINING))
     write("metrics/convert.json", json.dumps({"F16": FILE, "Q8_0": FILE, "seconds": 1.0}))
     write("models/gguf/model-Q8_0.gguf", "x" * 200_000)
     receipt("not served: no Ollama server at http://127.0.0.1:11434 (connection refused)")
@@ -38,9 +49,11 @@ def receipt(status, proved=None):
     write("models/export/receipt.json", json.dumps({"model": "my-model", "status": status, "proved": proved}))
 
 
-def test_scores_parity_and_artifacts_are_on_one_screen(workspace, capsys):
+def test_training_scores_parity_and_artifacts_are_on_one_screen(workspace, capsys):
     summary.show()
     text = capsys.readouterr().out
+    assert "Training of 240 steps in 1,255 s" in text
+    assert re.search(r"1\.752 +120 +\+0\.250 +since step 120 +345 +1,233 MB", text)
     assert "3 test conversations" in text
     assert "25.0%" in text
     assert "Q8_0   1.5 MB   100.0% of 7        2 of 2" in text
@@ -48,6 +61,12 @@ def test_scores_parity_and_artifacts_are_on_one_screen(workspace, capsys):
     assert "0.2 MB" in text
     assert "…" not in text, "a column does not fit into a terminal of 80 columns"
     assert len(text.splitlines()) < 45
+
+
+def test_a_training_that_ended_early_says_so(workspace, capsys):
+    write("metrics/train.json", json.dumps({**TRAINING, "stopped_early": 180}))
+    summary.show()
+    assert "Training of 240 steps in 1,255 s, ended early at 180" in capsys.readouterr().out
 
 
 def test_a_model_that_is_not_served_comes_with_the_reason_and_the_command(workspace, capsys):

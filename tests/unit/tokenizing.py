@@ -10,7 +10,14 @@ from stages import tokenize
 
 QUESTION = {"role": "user", "content": "list files"}
 ANSWER = {"role": "assistant", "content": "ls -l"}
-SETTINGS = {"max_length": 64, "max_rejected_fraction": 0.5, "packing": False, "system_prompt": "", "too_long": "drop"}
+SETTINGS = {
+    "max_length": 64,
+    "max_rejected_fraction": 0.5,
+    "packing": False,
+    "system_prompt": "",
+    "task": "sft",
+    "too_long": "drop",
+}
 
 
 def row(number, *messages, **fields):
@@ -23,7 +30,7 @@ def run(folder: Path, base: Path, monkeypatch, train, val=None, test=None, **cha
     """Run the stage in `folder` on these rows; val and test hold one good row unless given."""
     splits = {"train": train, "val": [row(1)] if val is None else val, "test": [row(2)] if test is None else test}
     for name, rows in splits.items():
-        path = folder / f"data/prepared/{name}.jsonl"
+        path = folder / tokenize.SPLITS[name]
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in rows]
         path.write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -14,6 +14,7 @@ from ollamake.errors import DataError
 DELIMITERS = ",;\t|"
 # A header has at least one of these, or nothing in the file could become a training example, or tell the loss of one.
 EXAMPLE_FIELDS = {"instruction", "prompt", "text", "messages", "conversations", "output", "response", "completion"}
+EXAMPLE_FIELDS |= {"chosen", "rejected"}
 TELLING_FIELDS = EXAMPLE_FIELDS | {"loss"}
 Record = tuple[int, list[str] | Rejected]
 

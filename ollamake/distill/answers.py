@@ -1,0 +1,97 @@
+"""The answers of one teacher on disk: kept as they come, so that no question is asked twice, however a run ends."""
+
+import errno
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from filelock import FileLock, Timeout
+
+from ollamake.files import write_json
+
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # a line that a power failure tore: it is asked again
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the teacher said, why it ended (`stop`, `length`), its length in tokens, and the version of the server."""
+
+    text: str
+    done_reason: str
+    tokens: int
+    server_version: str
+
+
+class Answers:
+    """A file of JSON lines that only grows; in memory is where each answer stands, by the sha256 of its prompt.
+
+    One process at a time holds the folder: another waits, and then finds the answers there.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self._folder, self._about = folder, about
+        self._lock = FileLock(folder / ".lock")
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._file: BinaryIO
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            print(f"waiting for another run that asks the same teacher ({self._folder})", file=sys.stderr, flush=True)
+            self._lock.acquire()
+        write_json(self._folder / "teacher.json", self._about)
+        self._file = (self._folder / "answers.jsonl").open("a+b", buffering=0)
+        self._read()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, prompt: bytes) -> bool:
+        return prompt in self._places
+
+    def __getitem__(self, prompt: bytes) -> Answer:
+        start, length = self._places[prompt]
+        return _answer(json.loads(os.pread(self._file.fileno(), length, start)))[1]
+
+    def add(self, prompt: bytes, answer: Answer) -> None:
+        """Append an answer in one write: a killed process leaves a whole line, or a torn last one."""
+        line = json.dumps({"prompt": prompt.hex(), **asdict(answer)}).encode() + b"\n"
+        start = self.end()
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self._folder))
+        self._places[prompt] = start, len(line)
+
+    def end(self) -> int:
+        """Return where the next answer will stand."""
+        return self._file.seek(0, os.SEEK_END)
+
+    def forget_from(self, end: int) -> None:
+        """Remove the answers that were added since `end`."""
+        self._file.truncate(end)
+        self._places = {prompt: place for prompt, place in self._places.items() if place[0] < end}
+
+    def _read(self) -> None:
+        """Find the answers. What is no whole line is none; at the end it is cut off, or the next would be lost too."""
+        end = 0
+        with (self._folder / "answers.jsonl").open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    with suppress(*DAMAGED):
+                        self._places[_answer(json.loads(line))[0]] = end, len(line)
+                    end += len(line)
+        self._file.truncate(end)
+
+
+def _answer(row: dict[str, Any]) -> tuple[bytes, Answer]:
+    return bytes.fromhex(row.pop("prompt")), Answer(**row)

@@ -1,0 +1,65 @@
+"""The end of a stage whose `dvc` has gone before it.
+
+Killed alone, `dvc` leaves its stage running, and the next `dvc repro` starts a second one that writes the same files.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+CHECK_SECONDS = 1.0
+# What a stage gets to end in, such as for a last checkpoint, before it is ended for good.
+PATIENCE_SECONDS = 90.0
+
+
+def end_with_dvc() -> None:
+    """Watch the processes between this one and `dvc` in the background, and send this one SIGTERM when one is gone.
+
+    Does nothing outside of dvc, nor in one of several processes, which end with the one that started them. Costs a
+    thread that sleeps: what it needs is imported after its first second.
+    """
+    if "DVC_STAGE" in os.environ and "OLLAMAKE_LAST_WORDS" not in os.environ:
+        threading.Thread(target=_watch, args=(os.getppid(),), name="end-with-dvc", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    time.sleep(CHECK_SECONDS)
+    links = links_to_dvc()
+    while os.getppid() == parent and unbroken(links):
+        time.sleep(CHECK_SECONDS)
+    with suppress(OSError):  # nobody may be reading any more
+        print("error: dvc has ended, and so does this stage", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def links_to_dvc() -> list[tuple[int, int]]:
+    """Return (process, parent) for each step up from here to `dvc`: a shell or a launcher may stand between.
+
+    `dvc` is the first one up whose environment does not name this stage. Empty where another user's process stands
+    between, whose environment cannot be read.
+    """
+    import psutil
+
+    process, links = psutil.Process(), []
+    with suppress(psutil.Error):
+        while parent := process.parent():
+            links.append((process.pid, parent.pid))
+            if parent.environ().get("DVC_STAGE") != os.environ["DVC_STAGE"]:
+                return links
+            process = parent
+    return []
+
+
+def unbroken(links: list[tuple[int, int]]) -> bool:
+    """Tell whether every process still has the same parent: it gets another one at the moment when that ends."""
+    import psutil
+
+    try:
+        return all(psutil.Process(process).ppid() == parent for process, parent in links)
+    except psutil.Error:
+        return False

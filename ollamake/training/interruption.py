@@ -1,0 +1,56 @@
+"""A request to stop: SIGTERM or SIGINT (Ctrl-C), kept until training is where it can stop."""
+
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# One request often comes twice: from the terminal to every process, and again from the launcher to those it started.
+ECHO_SECONDS = 3.0
+
+
+def ignore_signals() -> None:
+    """Let no signal stop this process any more: all that one could do to a result in place is to throw it away."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+class Interruption:
+    """While entered, the first signal is noted in `number` (0 until then), and a later one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._time = 0.0
+        self._process = os.getpid()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def name(self) -> str:
+        """The name of the signal that came."""
+        return signal.Signals(self.number).name
+
+    @property
+    def exit_code(self) -> int:
+        """The code that stands for it: DVC must see a failure, or it records a half-trained model as finished."""
+        return 128 + self.number
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # in a process that reads batches: Ctrl-C is for the one that trains
+            if number != signal.SIGINT:
+                os._exit(128 + number)
+        elif not self.number:
+            self.number, self._time = number, time.monotonic()
+            # Processes that read batches may have got it too. torch would raise an error at any instant for their end.
+            signal.signal(signal.SIGCHLD, lambda *_: None)
+        elif time.monotonic() - self._time > ECHO_SECONDS:
+            os._exit(128 + number)

@@ -1,0 +1,114 @@
+"""A stage whose `dvc` is killed ends too; one that has a `dvc`, or never had one, does not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from ollamake import orphan
+from tests.contract.graph import ROOT
+
+STAGE = """
+import signal, sys, threading, time
+from ollamake import orphan
+orphan.CHECK_SECONDS = 0.1
+orphan.end_with_dvc()
+print(len(threading.enumerate()), flush=True)
+time.sleep(60)
+"""
+# What dvc is to a stage: the last process up whose environment does not name it.
+DVC = """
+import os, subprocess, sys, time
+command = [sys.executable, "-c", sys.argv[1]]
+if sys.argv[2] == "shell":
+    command = ["sh", "-c", '"$@"; true', "sh", *command]
+child = subprocess.Popen(command, env={**os.environ, "DVC_STAGE": "train"})
+time.sleep(float(sys.argv[3]))
+print("dvc has ended", flush=True)
+"""
+
+
+def start(between: str, seconds: float = 60) -> tuple[subprocess.Popen[str], psutil.Process]:
+    environment = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", DVC, STAGE, between, str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**environment, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout.readline() == "2\n"
+    stage = psutil.Process(process.pid).children(recursive=True)[-1]
+    time.sleep(0.3)  # for the chain up to dvc to be known
+    return process, stage
+
+
+@pytest.mark.parametrize("between", ["nothing", "shell"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stage_ends_within_moments_of_its_dvc(between, number):
+    process, stage = start(between)
+    with process:
+        assert stage.environ()["DVC_STAGE"] == "train"
+        process.send_signal(number)  # and not waited for: a dead dvc may stay in the list of processes
+        psutil.wait_procs([stage], timeout=5)
+        assert not stage.is_running()
+        assert process.stderr.read().startswith("error: dvc has ended, and so does this stage\n")
+
+
+@pytest.mark.parametrize("between", ["nothing", "shell"])
+def test_a_stage_stays_while_its_dvc_does(between):
+    process, stage = start(between)
+    with process:
+        time.sleep(1)
+        assert stage.is_running()
+        process.kill()
+        psutil.wait_procs([stage], timeout=5)
+
+
+def test_a_stage_ends_when_the_shell_between_is_killed():
+    process, stage = start("shell")
+    with process:
+        stage.parent().kill()
+        psutil.wait_procs([stage], timeout=5)
+        assert not stage.is_running()
+        process.kill()
+
+
+def test_a_stage_that_does_not_end_is_ended(monkeypatch):
+    deaf = STAGE.replace("orphan.end", "orphan.PATIENCE_SECONDS = 0.3; signal.signal(15, signal.SIG_IGN); orphan.end")
+    monkeypatch.setitem(globals(), "STAGE", deaf)
+    process, stage = start("nothing")
+    with process:
+        process.kill()
+        psutil.wait_procs([stage], timeout=5)
+        assert not stage.is_running()
+
+
+def test_outside_of_dvc_nothing_is_started(monkeypatch):
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.setattr(orphan.threading, "Thread", None)
+    orphan.end_with_dvc()
+
+
+def test_a_stage_without_a_dvc_above_it_watches_its_parent_alone(monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "train")
+    above = {"DVC_STAGE": "train"}
+    monkeypatch.setattr(psutil.Process, "environ", lambda self: above)
+    assert orphan.links_to_dvc() == []
+    above = {}
+    assert orphan.links_to_dvc() == [(os.getpid(), os.getppid())]
+    assert orphan.unbroken(orphan.links_to_dvc())
+    assert not orphan.unbroken([(os.getpid(), os.getpid())])
+
+
+def test_the_watch_costs_a_stage_next_to_nothing_to_start():
+    code = (
+        "import sys, time; from ollamake import orphan; before = set(sys.modules); start = time.perf_counter();"
+        "orphan.end_with_dvc(); print(time.perf_counter() - start, 'psutil' in sys.modules)"
+    )
+    environment = {**os.environ, "DVC_STAGE": "train", "PYTHONPATH": str(ROOT)}
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    seconds, imported = output.stdout.split()
+    assert float(seconds) < 0.02
+    assert imported == "False"

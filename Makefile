@@ -25,7 +25,7 @@ check: setup ## lint and type-check
 	mypy
 
 bench: setup ## measure time and memory in a fresh clone, as ratios of the budgets
-	python benchmarks/budgets.py
+	python -m benchmarks.budgets
 
 setup: $(READY) $(PAGE) ## create .venv and install the locked packages
 

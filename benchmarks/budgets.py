@@ -1,7 +1,7 @@
 """Measure the budgets of this project in a fresh clone, and print each as a ratio of what it may cost.
 
-    python benchmarks/budgets.py                 # everything: install, build, nothing to do, tests (about 20 minutes)
-    python benchmarks/budgets.py noop            # only some of: install build noop test
+    python -m benchmarks.budgets                  # everything: install, build, nothing to do, tests (about 20 minutes)
+    python -m benchmarks.budgets noop            # only some of: install build noop test
 
 A ratio below 1 is within the budget. The clone shares nothing with this checkout but pip's own cache ("warm index").
 """
@@ -12,14 +12,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.launch import launch, telling_failures
 
 ROOT = Path(__file__).parents[1]
 MEASURES = ("install", "build", "noop", "test")
@@ -35,46 +34,6 @@ class Result:
     measured: float
     budget: float
     unit: str
-
-
-class Watch:
-    """Runs a command; keeps its wall time and the peak memory of its process tree, sampled five times a second."""
-
-    def __init__(self, command: list[str], folder: Path, *, check: bool = True) -> None:
-        self.peak_bytes = 0
-        started = time.monotonic()
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-            sampler = threading.Thread(target=self._sample, args=(process,))
-            sampler.start()
-            code = process.wait()
-            self.seconds = time.monotonic() - started
-            sampler.join()
-            output.seek(0)
-            self.output = output.read().decode(errors="replace")
-        if check and code != 0:
-            sys.exit(f"{' '.join(command)} failed:\n{self.output[-3000:]}")
-
-    def _sample(self, process: subprocess.Popen[bytes]) -> None:
-        while process.poll() is None:
-            self.peak_bytes = max(self.peak_bytes, tree_bytes(process.pid))
-            time.sleep(0.2)
-
-
-def tree_bytes(pid: int) -> int:
-    """Return the resident memory of a process and all its descendants; one that has just ended counts nothing."""
-    try:
-        root = psutil.Process(pid)
-        members = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    total = 0
-    for member in members:
-        try:
-            total += member.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
 
 
 def empty_graph(folder: Path, dvc: str) -> Path:
@@ -98,8 +57,8 @@ def nothing_to_do(clone: Path, scratch: Path) -> Result:
     repro = ["env", f"PATH={clone}/.venv/bin:/usr/local/bin:/usr/bin:/bin", dvc, "repro"]
     ours, theirs = [], []
     for _ in range(ROUNDS):
-        theirs.append(Watch(repro, empty).seconds)
-        ours.append(Watch(repro, clone).seconds)
+        theirs.append(launch(repro, empty).seconds)
+        ours.append(launch(repro, clone).seconds)
     factor = statistics.median(ours) / statistics.median(theirs)
     return Result("nothing-to-do `dvc repro`, against an empty seven-stage graph", factor, 1.5, "×")
 
@@ -107,12 +66,12 @@ def nothing_to_do(clone: Path, scratch: Path) -> Result:
 def measure(names: list[str], clone: Path, scratch: Path) -> list[Result]:
     """Run what was asked for, in the order in which a new user would."""
     results = []
-    install = Watch(["make", "setup"], clone)
+    install = launch(["make", "setup"], clone)
     if "install" in names:
         results.append(Result("install (`make setup`)", install.seconds / 60, 5, "min"))
     if {"build", "noop"} & set(names):
-        build = Watch(["make", "build"], clone)
-        again = Watch(["make", "build"], clone)
+        build = launch(["make", "build"], clone)
+        again = launch(["make", "build"], clone)
         if "build" in names:
             results.append(Result("`make build` after install", build.seconds / 60, 12, "min"))
             results.append(Result("peak memory of `make build`", build.peak_bytes / 1e9, 6, "GB"))
@@ -120,7 +79,7 @@ def measure(names: list[str], clone: Path, scratch: Path) -> list[Result]:
     if "noop" in names:
         results.append(nothing_to_do(clone, scratch))
     if "test" in names:
-        results.append(Result("`make test` after install", Watch(["make", "test"], clone).seconds / 60, 12, "min"))
+        results.append(Result("`make test` after install", launch(["make", "test"], clone).seconds / 60, 12, "min"))
     return results
 
 
@@ -155,7 +114,8 @@ def main() -> None:
     try:
         clone = scratch / "clone"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        show(measure(names, clone, scratch))
+        with telling_failures():
+            show(measure(names, clone, scratch))
     finally:
         shutil.rmtree(scratch)
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.budgets import tree_bytes
+import psutil
 
 SAMPLE_SECONDS = 0.2
 SHOWN_CHARACTERS = 3000
@@ -54,6 +54,31 @@ def launch(command: list[str], folder: Path, environment: Mapping[str, str] | No
     if process.returncode:
         raise LaunchError(f"{' '.join(command)} exited with {process.returncode}:\n{said[-SHOWN_CHARACTERS:]}")
     return Launch(started, seconds, peak, said)
+
+
+def tree_bytes(pid: int) -> int:
+    """Return the resident memory of a process and all its descendants; one that has just ended counts nothing."""
+    try:
+        root = psutil.Process(pid)
+        members = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    total = 0
+    for member in members:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+@contextmanager
+def telling_failures() -> Iterator[None]:
+    """End with the message of a command that failed, and exit code 1."""
+    try:
+        yield
+    except LaunchError as error:
+        sys.exit(f"error: {error}")
 
 
 def end_when_told() -> None:

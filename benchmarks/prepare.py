@@ -26,7 +26,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.budgets import Watch
+from benchmarks.launch import launch, telling_failures
 
 ROOT = Path(__file__).parents[1]
 PIECE_ROWS = 25_000
@@ -80,10 +80,10 @@ class Run:
     def of(cls, command: list[str], folder: Path) -> "Run":
         """Run a command that ends by printing its seconds."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        watch = Watch(command, folder)
+        done = launch(command, folder)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         processor_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return cls(float(watch.output.rsplit("seconds", 1)[1]), processor_seconds, watch.peak_bytes)
+        return cls(float(done.output.rsplit("seconds", 1)[1]), processor_seconds, done.peak_bytes)
 
 
 def rows_of(piece: int, count: int) -> Iterator[dict[str, str]]:
@@ -182,4 +182,5 @@ def add(table: Table, rows: int, measured: dict[str, list[Run]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with telling_failures():
+        main()

@@ -21,7 +21,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.budgets import Watch
+from benchmarks.launch import launch, telling_failures
 
 ROOT = Path(__file__).parents[1]
 SIZES, ROUNDS, MAX_LENGTH = (20_000, 100_000), 3, 512
@@ -50,9 +50,9 @@ def compare(rows: int, folder: Path, table: Table) -> None:
     peaks: dict[str, float] = dict.fromkeys(runs, 0.0)
     for _ in range(ROUNDS):
         for side, times in runs.items():
-            watch = Watch([sys.executable, "-m", "benchmarks.tokens", "--side", side, str(folder)], ROOT)
-            times.append(json.loads(watch.output.splitlines()[-1]))
-            peaks[side] = max(peaks[side], watch.peak_bytes)
+            done = launch([sys.executable, "-m", "benchmarks.tokens", "--side", side, str(folder)], ROOT)
+            times.append(json.loads(done.output.splitlines()[-1]))
+            peaks[side] = max(peaks[side], done.peak_bytes)
     require_same_ids(folder)
     best = {side: [min(column) for column in zip(*times, strict=True)] for side, times in runs.items()}
     for side, figures in best.items():
@@ -133,4 +133,5 @@ def require_same_ids(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with telling_failures():
+        main()

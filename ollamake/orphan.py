@@ -10,6 +10,8 @@ import threading
 import time
 from contextlib import suppress
 
+# The folder to which the processes of one training write what they say last; not set in those started by hand.
+LAST_WORDS = "OLLAMAKE_LAST_WORDS"
 CHECK_SECONDS = 1.0
 # What a stage gets to end in, such as for a last checkpoint, before it is ended for good.
 PATIENCE_SECONDS = 90.0
@@ -21,7 +23,7 @@ def end_with_dvc() -> None:
     Does nothing outside of dvc, nor in one of several processes, which end with the one that started them. Costs a
     thread that sleeps: what it needs is imported after its first second.
     """
-    if "DVC_STAGE" in os.environ and "OLLAMAKE_LAST_WORDS" not in os.environ:
+    if "DVC_STAGE" in os.environ and LAST_WORDS not in os.environ:
         threading.Thread(target=_watch, args=(os.getppid(),), name="end-with-dvc", daemon=True).start()
 
 

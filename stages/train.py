@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ollamake.base import RECORD, open_base
 from ollamake.stage import run
+from ollamake.training.kernels import refuse_kernels
 from ollamake.training.launch import launch, launches, one_of_several, refuse_unsuitable
 from ollamake.training.quantized import leave_out, refuse_unable
 from ollamake.training.reporters import require_reporter
@@ -34,6 +35,7 @@ def main(params: Params) -> None:
 
 def train(params: Params) -> None:
     base = open_base(RECORD)
+    refuse_kernels(params, base.config["model_type"])
 
     from ollamake.training.checkpoint import reserved
     from ollamake.training.fingerprint import fingerprint

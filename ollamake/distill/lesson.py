@@ -16,7 +16,7 @@ from ollamake.distill.rows import Row, fault_of, line_of, prompt_key, prompt_of,
 from ollamake.distill.tally import Tally
 from ollamake.distill.teacher import Refusal
 from ollamake.errors import DataError
-from ollamake.scoring.progress import progress
+from ollamake.progress import progress
 
 PREFERENCE = ("rejected", "desirable")
 

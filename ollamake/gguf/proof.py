@@ -1,7 +1,5 @@
 """The whole proof of a conversion: every file examined, judged by the trained model, and written down."""
 
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from ollamake.gguf.parity import Examined, Question, compare_stops, examine
 from ollamake.gguf.prompts import Prompts
 from ollamake.gguf.quantizations import QUANTIZATIONS
 from ollamake.gguf.reference import TrainedModel
+from ollamake.peak import children_peak_mb, resident_peak_mb
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,8 @@ def metrics(proofs: Sequence[Proof], seconds: float) -> dict[str, Any]:
         }
         for proof in proofs
     }
-    return {**entries, "seconds": round(seconds, 1), "peak_memory_mb": peak_memory_mb()}
-
-
-def peak_memory_mb() -> int:
-    """Return the most memory that this process, or one that it started, has held at once."""
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+    peak = max(resident_peak_mb(), children_peak_mb())
+    return {**entries, "seconds": round(seconds, 1), "peak_memory_mb": peak}
 
 
 def table(proofs: Sequence[Proof]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ollamake.progress import Advance
 from ollamake.scoring.items import Item, batches
-from ollamake.scoring.progress import Advance
 
 
 @dataclass(frozen=True)

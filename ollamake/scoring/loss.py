@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ollamake.labels import IGNORE_INDEX
+from ollamake.progress import Advance
 from ollamake.scoring.items import Item, batches
-from ollamake.scoring.progress import Advance
 
 # Padded tokens computed at once. Fixed, so that the loss depends on no batch size; at this many, the logits of a
 # vocabulary of 50,000 take 0.4 GB.

@@ -1,8 +1,6 @@
 """All the scores of one model, by the same code for the base model and the tuned one."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +12,13 @@ from tokenizers import Tokenizer
 from ollamake.base import Base
 from ollamake.device import Precision
 from ollamake.errors import BaseModelError, ParamsError
+from ollamake.peak import resident_peak_mb
+from ollamake.progress import progress
 from ollamake.scoring.answers import Answer, Greedy
 from ollamake.scoring.items import Item
 from ollamake.scoring.loss import supervised_loss
 from ollamake.scoring.metrics import answer_scores
 from ollamake.scoring.model import computing
-from ollamake.scoring.progress import progress
 
 Metrics = dict[str, float]
 
@@ -83,11 +82,5 @@ class Examiner:
             "mean_new_tokens": fmean(answer.new_tokens for answer in answers),
             "stopped_fraction": fmean(answer.stopped for answer in answers),
         }
-        cost = {"seconds": round(time.monotonic() - started, 1), "peak_memory_mb": peak_memory_mb()}
+        cost = {"seconds": round(time.monotonic() - started, 1), "peak_memory_mb": resident_peak_mb()}
         return Scored({key: round(value, 6) for key, value in scores.items()}, cost, answers)
-
-
-def peak_memory_mb() -> int:
-    """Return the most main memory that this process ever held, in units of 2^20 bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))  # bytes on macOS, KiB on Linux

@@ -5,6 +5,7 @@ from typing import Any
 
 from ollamake.device import computes_in_bf16
 from ollamake.training.distributed import sharing
+from ollamake.training.kernels import kernels
 from ollamake.training.settings import Settings
 
 SCHEDULERS = {
@@ -26,6 +27,7 @@ def training_arguments(settings: Settings, device: Any, folder: Path) -> Any:
         **optimization(settings),
         **batches(settings, device),
         **sharing(settings),
+        **kernels(settings),
         seed=settings.train_seed,
         bf16=computes_in_bf16(settings.precision, device),
         use_cpu=device.type == "cpu",

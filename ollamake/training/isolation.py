@@ -31,7 +31,8 @@ def isolate(model: Any) -> bool:
     attention.register()
     try:
         model.set_attn_implementation(attention.NAME)
-        if _apart(_together(model, rows), alone) < TOLERANCE and not _leaks(model, rows):
+        together = _together(model, rows)
+        if _apart(together, alone) < TOLERANCE and not _leaks(model, rows, together):
             return True
     except (TypeError, ValueError):  # a model without such a choice, or without such arguments
         pass
@@ -39,13 +40,12 @@ def isolate(model: Any) -> bool:
     return False
 
 
-def _leaks(model: Any, rows: list[Row]) -> bool:
+def _leaks(model: Any, rows: list[Row], together: torch.Tensor) -> bool:
     """Tell whether a row changes with the one before it. The sums are the same ones, so that no rounding hides it."""
     first, *others = rows
-    changed = first._replace(input_ids=first.input_ids[::-1].copy())
+    changed = _together(model, [first._replace(input_ids=first.input_ids[::-1].copy()), *others])
     behind = slice(len(first.input_ids), None)
-    some, same = (_together(model, [row, *others])[:, behind] for row in (first, changed))
-    return _apart(some, same) > ROUNDING
+    return _apart(changed[:, behind], together[:, behind]) > ROUNDING
 
 
 def plain_head(model: Any) -> Head | None:

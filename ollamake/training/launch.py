@@ -18,10 +18,9 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from ollamake.errors import ParamsError, TrainingError
+from ollamake.orphan import LAST_WORDS
 from ollamake.training.settings import Settings
 
-# The folder to which the processes that we start write what they say last; not set in those started by hand.
-LAST_WORDS = "OLLAMAKE_LAST_WORDS"
 PORT = "29500"
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1

@@ -1,6 +1,5 @@
 """What training leaves behind of its course: the curves and the summary for DVC, and a journal in logs/."""
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from dvclive import Live
 from ollamake.errors import OllamakeError
 from ollamake.files import write_json
 from ollamake.training.journal import Journal
+from ollamake.training.launch import is_main
 from ollamake.training.watch import SERIES, figures
 
 
@@ -48,7 +48,7 @@ class TrainingLog:
     def __init__(self, metrics_file: str, plots_dir: str) -> None:
         self.summary: dict[str, Any] = {}
         self.closing = ExitStack()
-        self.writes = os.environ.get("RANK", "0") == "0"  # what torch's and accelerate's launchers set
+        self.writes = is_main()
         self._curves = Path(plots_dir) / "metrics"
         if self.writes:
             self._live, self._journal = Curves(metrics_file, plots_dir), Journal("train")

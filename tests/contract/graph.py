@@ -91,6 +91,13 @@ def _files(module: str) -> Iterator[str]:
 
 
 @cache
+def attributes_in(path: str) -> frozenset[str]:
+    """Every name that the file reads as an attribute of something."""
+    nodes = ast.walk(ast.parse((ROOT / path).read_text()))
+    return frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute))
+
+
+@cache
 def imports_of(path: str) -> frozenset[str]:
     """Every module that the file imports at any depth, but for those that only the type checker sees."""
     return frozenset(_imports(ast.parse((ROOT / path).read_text())))

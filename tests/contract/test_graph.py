@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import modify_yaml
 
-from tests.contract.graph import PINS, ROOT, code_in, code_of, read_yaml, stages, third_party_of
+from tests.contract.graph import PINS, ROOT, attributes_in, code_in, code_of, read_yaml, stages, third_party_of
 
 # Packages that read, write and talk, but decide no number and no byte of an output.
 WITHOUT_INFLUENCE = {
@@ -68,6 +68,15 @@ def inside(path, folder):
 def test_every_parameter_is_read_by_a_stage():
     read = {key for stage in stages().values() for key in stage.params}
     assert set(read_yaml("params.yaml")) == read
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_parameter_of_a_stage_does_something(name):
+    """A key that is declared and checked, but that no line reads, would promise what nobody does."""
+    read = {attribute for file in code_of(name) for attribute in attributes_in(file)}
+    # export hands all of its own on to the server at once
+    handed_on = {key for key in stages()[name].params if name == "export" and key.startswith("ollama_")}
+    assert stages()[name].params - handed_on <= read
 
 
 def test_every_pin_is_watched_by_a_stage():

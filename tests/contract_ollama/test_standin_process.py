@@ -30,7 +30,7 @@ def process(models: Path) -> Iterator[HttpServer]:
                 yield server
         finally:
             running.send_signal(signal.SIGTERM)
-            assert running.wait(timeout=20) == 0
+            assert running.wait(timeout=120) == 0
 
 
 def test_models_outlive_the_process_and_unused_files_can_be_lost(converted: Path, tmp_path: Path) -> None:

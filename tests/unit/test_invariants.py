@@ -7,6 +7,7 @@ import pytest
 
 from ollamake.base import Base
 from ollamake.labels import IGNORE_INDEX
+from ollamake.training import arguments, kernels
 from stages import train
 from tests.arrow import write_packs, write_tokens
 from tests.training import settings
@@ -198,3 +199,17 @@ def test_noise_on_the_embeddings_changes_the_steps_and_no_validation(log, tiny_b
     assert noisy[0] == again[0]
     assert noisy[0] != pytest.approx(plain[0], rel=1e-4)
     assert noisy[1] == pytest.approx(plain[1], rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch calls what it has deprecated itself
+def test_a_compiled_model_takes_the_same_steps(log, tiny_base, monkeypatch):
+    # Traced, but not made into machine code, which takes a minute and was looked at by hand.
+    told = kernels.kernels
+    with monkeypatch.context() as patch:
+        patch.setattr(arguments, "kernels", lambda chosen: {**told(chosen), "torch_compile_backend": "eager"})
+        compiled = make(log, tiny_base, torch_compile=True)
+    compiled.train()
+    assert type(compiled.model_wrapped).__name__ == "OptimizedModule"
+    losses, evaluations, _ = trained(log, tiny_base)
+    assert figures(compiled, "loss") == pytest.approx(losses, rel=1e-4)
+    assert figures(compiled, "eval_loss") == pytest.approx(evaluations, rel=1e-4)

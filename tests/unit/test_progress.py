@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from ollamake.scoring import progress
+from ollamake import progress
 
 
 @pytest.fixture

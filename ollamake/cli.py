@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from ollamake.cloud.commands import cloud
 from ollamake.errors import OllamakeError
 from ollamake.look.commands import data
+from ollamake.release.commands import release
 
 
 class _Edge(TyperGroup):
@@ -25,6 +26,7 @@ class _Edge(TyperGroup):
 app = typer.Typer(cls=_Edge, no_args_is_help=True, add_completion=False, help="make for fine-tuned models, on DVC.")
 app.add_typer(data, name="data")
 app.add_typer(cloud, name="cloud")
+app.add_typer(release, name="release")
 
 
 @app.command()
@@ -44,6 +46,21 @@ def summary() -> None:
     from ollamake.summary import show
 
     show()
+
+
+@app.command()
+def lm_eval(
+    tasks: Annotated[list[str], typer.Argument(help="tasks of lm-eval, in which the model writes something")],
+    limit: Annotated[int | None, typer.Option(min=1, help="rows of each task; all by default")] = None,
+    include_path: Annotated[Path | None, typer.Option(help="folder with task files of your own")] = None,
+    out: Annotated[Path, typer.Option(help="the JSON file to write")] = Path("logs/lm-eval.json"),
+) -> None:
+    """Run tasks of lm-eval (a package of its own) on the served model."""
+    from ollamake import lm_eval, params
+
+    content = params.read()
+    wish = lm_eval.Wish(tasks, include_path, limit, content["ollama_seed"])
+    typer.echo(lm_eval.run(content["ollama_model"], wish, out))
 
 
 @app.command()

@@ -9,17 +9,18 @@ from rich.table import Table
 
 from ollamake.errors import OllamakeError
 from ollamake.files import read_json
-from ollamake.scoring.comparison import FRACTIONS, NAMES
+from ollamake.scoring.names import figure, heading, measure
 
 METRICS, GGUF, EXPORT = Path("metrics"), Path("models/gguf"), Path("models/export")
 ARTIFACTS = (
     (GGUF, "the model for Ollama and any llama.cpp"),
-    (Path("models/tuned"), "the LoRA adapter"),
+    (Path("models/tuned"), "the adapter, or the whole model"),
     (EXPORT / "Modelfile", "for `ollama create -f`"),
     (Path("models/samples.md"), "answers of base and tuned side by side"),
+    (Path("models/flips.md"), "what got better and worse"),
+    (Path("models/report.html"), "all of it on one page"),
     (Path("plots"), "the curves: `dvc plots show`"),
 )
-PLACES = {"loss": 3, "perplexity": 2, "mean_new_tokens": 1}
 
 
 def show() -> None:
@@ -27,8 +28,8 @@ def show() -> None:
     console = Console()
     try:
         receipt = read_json(EXPORT / "receipt.json")
-        evaluation, conversion = read_json(METRICS / "evaluate.json"), read_json(METRICS / "convert.json")
-        tables = [training(read_json(METRICS / "train.json")), scores(evaluation), parity(conversion)]
+        gate, conversion = read_json(METRICS / "gate.json"), read_json(METRICS / "convert.json")
+        tables = [training(read_json(METRICS / "train.json")), scores(gate), parity(conversion)]
     except FileNotFoundError as error:
         raise OllamakeError("there is no finished build", where=str(error.filename), hint="`make build`") from error
     console.print(Group(*tables, artifacts()))
@@ -59,23 +60,17 @@ def training(figures: dict[str, Any]) -> Table:
     return table
 
 
-def scores(evaluation: dict[str, Any]) -> Table:
-    """Return base against tuned on the test set."""
-    table = _table(f"{evaluation['tuned']['items']} test conversations", "score", "base", "tuned", "gain")
-    for key, name in NAMES.items():
-        table.add_row(
-            name, *(_figure(key, evaluation[column][key]) for column in ("base", "tuned")), _gain(key, evaluation)
-        )
+def scores(gate: dict[str, Any]) -> Table:
+    """Return base against tuned on the test set, as the gate saw them; a gain is positive where tuned is better."""
+    verdict = f"gate on {measure(gate['metric']).label} {'passed' if gate['passed'] else 'FAILED'}"
+    table = _table(f"{gate['items']} test conversations, {verdict}", "score", "base", "tuned", "gain", "95 %")
+    for name, gain in gate["gain"].items():
+        if not measure(name).better:
+            continue
+        before, after = (figure(name, gate[model][name]) for model in ("base", "tuned"))
+        low, high = (figure(name, end, "+") for end in gate["intervals"]["gain"][name])
+        table.add_row(heading(name), before, after, figure(name, gain, "+"), f"{low} to {high}")
     return table
-
-
-def _figure(key: str, value: float) -> str:
-    return f"{value:.1%}" if key in FRACTIONS else f"{value:.{PLACES[key]}f}"
-
-
-def _gain(key: str, evaluation: dict[str, Any]) -> str:
-    gain = evaluation["gain"][key]
-    return f"{100 * gain:+.1f}" if key in FRACTIONS else f"{gain:+.{PLACES[key]}f}"
 
 
 def parity(conversion: dict[str, Any]) -> Table:

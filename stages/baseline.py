@@ -6,8 +6,9 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from ollamake.base import RECORD, open_base
-from ollamake.files import atomic_folder, write_json, write_jsonl
+from ollamake.files import write_json
 from ollamake.scoring.items import read_items
+from ollamake.scoring.own import OwnFile, open_metric
 from ollamake.stage import StageParams, run
 
 TEST = Path("data/tokenized/test.arrow")
@@ -18,32 +19,27 @@ class Params(StageParams):
     eval_batch_size: PositiveInt
     eval_max_examples: NonNegativeInt
     eval_max_new_tokens: PositiveInt
+    eval_metric: OwnFile
     precision: Literal["auto", "bf16", "fp32"]
 
 
 def main(params: Params) -> None:
     base = open_base(RECORD)
     items = read_items(TEST, params.eval_max_examples)
+    own = open_metric(params.eval_metric)
 
     from ollamake.scoring.model import load_model  # torch loads here
+    from ollamake.scoring.results import metrics, results, write_results
     from ollamake.scoring.score import Examiner
 
-    examiner = Examiner(base, items, params.eval_batch_size, params.eval_max_new_tokens, params.precision)
+    examiner = Examiner(base, items, params.eval_batch_size, params.eval_max_new_tokens, params.precision, own)
     scored = examiner.score(load_model(base.folder, params.precision), "base model")
-    with atomic_folder(BASELINE) as folder:
-        write_jsonl(
-            folder / "predictions.jsonl",
-            [
-                {"id": item.id, "prediction": answer.text, "stopped": answer.stopped}
-                for item, answer in zip(items, scored.answers, strict=True)
-            ],
-        )
-        # Without the time it took, which would make evaluate run again for nothing.
-        write_json(folder / "scores.json", scored.scores)
-    write_json(METRICS, {**scored.scores, **scored.cost})
+    found = results(scored)
+    write_results(BASELINE, scored.rows, found)
+    write_json(METRICS, metrics(found, scored.cost))
     print(
-        f"{base.record['name']}: loss {scored.scores['loss']:.3f} nats a token, "
-        f"{scored.scores['first_word_accuracy']:.0%} of {len(items)} answers begin with the right word"
+        f"{base.record['name']}: loss {found['scores']['loss']:.3f} nats a token, "
+        f"{found['scores']['first_word_accuracy']:.0%} of {len(items)} answers begin with the right word"
     )
 
 

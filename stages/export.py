@@ -6,16 +6,18 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from ollamake.errors import OllamakeError
 from ollamake.files import read_json
 from ollamake.ollama.address import server_address, why_silent
 from ollamake.ollama.deploy import postpone, serve
 from ollamake.ollama.modelfile import ModelfileText
 from ollamake.ollama.names import ModelName
 from ollamake.ollama.receipt import Proved
-from ollamake.ollama.served import served_model, write_modelfile
+from ollamake.ollama.served import ServedModel, served_model, write_modelfile
 from ollamake.stage import StageParams, run
 
 BASE, GGUF, EXPORT = Path("models/base.json"), Path("models/gguf"), Path("models/export")
+GATE = Path("metrics/gate.json")
 MODELFILE, RECEIPT = EXPORT / "Modelfile", EXPORT / "receipt.json"
 
 
@@ -38,14 +40,9 @@ class Params(StageParams):
         return self
 
 
-def main(params: Params) -> None:
-    if Path(os.environ.get("DVC_ROOT", ".")).resolve() != Path.cwd().resolve():
-        print(
-            "not served: a trial must not replace the model in use; `dvc exp apply NAME && dvc repro` serves this one"
-        )
-        return
+def model_to_serve(params: Params) -> ServedModel:
     settings = params.model_dump(exclude={"ollama_model", "system_prompt"})
-    model = served_model(
+    return served_model(
         params.ollama_model,
         GGUF,
         relative_to=EXPORT,
@@ -53,6 +50,17 @@ def main(params: Params) -> None:
         license_name=read_json(BASE)["license"],
         parameters={key.removeprefix("ollama_"): value for key, value in settings.items()},
     )
+
+
+def main(params: Params) -> None:
+    if Path(os.environ.get("DVC_ROOT", ".")).resolve() != Path.cwd().resolve():
+        print(
+            "not served: a trial must not replace the model in use; `dvc exp apply NAME && dvc repro` serves this one"
+        )
+        return
+    if not read_json(GATE)["passed"]:  # `dvc repro` stops at the gate, --single-item goes past it
+        raise OllamakeError("the gate is closed, so nothing is served", where=str(GATE), hint="`dvc repro` tells why")
+    model = model_to_serve(params)
     write_modelfile(MODELFILE, model.modelfile)
     address = server_address()
     if why := why_silent(address):

@@ -1,6 +1,7 @@
 """From the trained model to the GGUF files: merged, written as F16, quantized."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,9 +12,9 @@ from ollamake.gguf.merge import merge
 from ollamake.gguf.prompts import Prompts
 from ollamake.gguf.quantizations import QUANTIZATIONS, QuantizationName
 from ollamake.gguf.quantize import quantize
-from ollamake.gguf.write import set_add_bos, write_gguf
+from ollamake.gguf.write import declare_bos, set_add_bos, write_gguf
 
-BYTES_PER_PARAMETER = 8  # merged fp32 4, F16 2, the file asked for at most 2
+MERGED_BYTES, FILE_BYTES = 4, 2  # a parameter: in fp32 at most, in a GGUF at most
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,26 @@ class Built:
     seconds: float
 
 
-def build(base: Base, tuned: Path, prompts: Prompts, asked: QuantizationName, scratch: Path, out: Path) -> list[Built]:
-    """Write the F16 file and the one `asked` for, and return them in this order; one file where they are the same.
+def build(
+    base: Base, tuned: Path, prompts: Prompts, asked: Sequence[QuantizationName], scratch: Path, out: Path
+) -> list[Built]:
+    """Write the F16 file and those `asked` for, and return them: F16, then the others in their order.
 
-    Only the file asked for is in `out`. F16 is always made, because it alone is exact enough to show a wrong
+    Only the files asked for are in `out`. F16 is always made, because it alone is exact enough to show a wrong
     conversion; all else but BF16 comes from it. Raises DiskError, ConversionError.
     """
-    require_space(scratch, BYTES_PER_PARAMETER * parameters(base), "merging and converting the model")
+    names = tuple(dict.fromkeys(("F16", *asked)))
+    needed_bytes = (MERGED_BYTES + FILE_BYTES * len(names)) * parameters(base)
+    require_space(scratch, needed_bytes, "merging and converting the model")
     started = time.monotonic()
     merged = scratch / "merged"
     merge(base, tuned, merged)
+    declare_bos(merged, bool(prompts.bos))
     # The file's own name of the model; the path of the merged folder would stand there instead.
     name = f"{base.record['name']} fine-tuned"
     built: list[Built] = []
-    for quantization in dict.fromkeys(("F16", asked)):
-        file = (out if quantization == asked else scratch) / f"model-{quantization}.gguf"
+    for quantization in names:
+        file = (out if quantization in asked else scratch) / f"model-{quantization}.gguf"
         if quantization in ("F16", "BF16"):
             write_gguf(merged, file, quantization, name=name)
             set_add_bos(file, bool(prompts.bos))

@@ -14,6 +14,8 @@ HINTS = {
     "metadata": "the file describes another model than config.json and the tokenizer do; after a change by hand in the "
     "store, `dvc repro --force --single-item fetch`, otherwise this architecture is not converted correctly",
     "weights": "training has driven some weights out of range: lower learning_rate",
+    "matrices": "the file does not hold what was trained: `dvc repro --force --single-item convert`; if it stays, the "
+    "weights of this architecture are not converted correctly",
     "prompt texts": "the server would send another prompt than training saw: compare the base model's "
     "chat_template.jinja with the template inside the GGUF",
     "token ids": "llama.cpp splits text in another way than tokenizer.json does: take the base model from its hub "

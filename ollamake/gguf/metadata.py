@@ -13,6 +13,7 @@ from ollamake.gguf.prompts import Prompts, special_id, without_clock
 # What the converter calls each architecture; one that is missing here is taken as the file says.
 ARCHITECTURES = {
     "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "llama",
     "MixtralForCausalLM": "llama",
@@ -59,6 +60,13 @@ def check(file: Path, base: Base, prompts: Prompts, file_type: int) -> list[Find
     ]
 
 
+def splitter(file: Path) -> str:
+    """Return the key and the name of the rules by which llama.cpp will split text, as `file` has them."""
+    values = read_header(file).metadata
+    key = "tokenizer.ggml.pre" if values.get("tokenizer.ggml.model") == "gpt2" else "tokenizer.ggml.model"
+    return f"{key} {values.get(key)!r}"
+
+
 def _model(base: Base, value: Callable[[str], Any]) -> Iterator[Finding]:
     config, prefix = base.config, value("general.architecture")
     yield equal("metadata", "general.architecture", ARCHITECTURES.get(base.record["architecture"], prefix), prefix)
@@ -71,9 +79,12 @@ def _model(base: Base, value: Callable[[str], Any]) -> Iterator[Finding]:
 def _rope(base: Base, value: Callable[[str], Any], tensors: set[str]) -> Iterator[Finding]:
     config, prefix = base.config, value("general.architecture")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta, stored = rope.get("rope_theta") or config.get("rope_theta"), value(f"{prefix}.rope.freq_base")
-    if theta is None:
-        theta, stored = LLAMA_CPP_ROPE_THETA, stored or LLAMA_CPP_ROPE_THETA
+    if "sliding_attention" in rope:  # Gemma 3: one for the layers that see everything, one for those with a window
+        swa = value(f"{prefix}.rope.freq_base_swa")
+        yield _close(f"{prefix}.rope.freq_base_swa", rope["sliding_attention"]["rope_theta"], swa)
+    rope = rope.get("full_attention", rope)
+    theta = rope.get("rope_theta") or config.get("rope_theta") or LLAMA_CPP_ROPE_THETA
+    stored = value(f"{prefix}.rope.freq_base") or LLAMA_CPP_ROPE_THETA
     yield _close(f"{prefix}.rope.freq_base", theta, stored)
     scaling = rope.get("rope_type") or rope.get("type") or "default"
     known = scaling in ROPE_SCALINGS
@@ -109,7 +120,7 @@ def _tokenizer(base: Base, prompts: Prompts, value: Callable[[str], Any], file_t
 def _close(key: str, wanted: float, got: float) -> Finding:
     if isinstance(got, int | float) and math.isclose(wanted, got, rel_tol=1e-6):  # the file holds 32-bit floats
         return Finding("metadata", key, passed=True)
-    return equal("metadata", key, wanted, got)
+    return equal("metadata", key, wanted, float(f"{got:.7g}") if isinstance(got, float) else got)
 
 
 def _finite(file: Path, header: Header) -> Finding:

@@ -26,20 +26,28 @@ CONTEXT_STEP = 256
 
 @dataclass(frozen=True)
 class Question:
-    """A conversation that waits for its answer: as messages, as the text and as the token ids of training."""
+    """A conversation that waits for its answer: as messages, as the text and as the token ids of training.
+
+    `reference` are the token ids of the answer that the data has, with the end token; empty where it has none.
+    """
 
     messages: list[Message]
     text: str
     ids: list[int]
+    reference: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What one GGUF showed: the findings that need no trained model, and its answers for the trained model to judge."""
+    """What one GGUF showed: the findings that need no trained model, and its answers for the trained model to judge.
+
+    `forced` are the reference answers of those questions that have one, said by the GGUF.
+    """
 
     findings: list[Finding]
     questions: Sequence[Question]
     transcripts: list[Transcript]
+    forced: list[Transcript]
     seconds: float
 
 
@@ -59,7 +67,7 @@ def probe_questions(
             continue
         ids = prompts.ids(text)
         if len(ids) <= min(room, LONGEST_PROMPT_TOKENS):
-            found.append(Question(messages, text, ids))
+            found.append(Question(messages, text, ids, _reference(row, messages, ids, prompts)))
         if len(found) == count:
             break
     if not found:
@@ -77,9 +85,23 @@ def _question(row: Mapping[str, Any]) -> list[Message]:
     return [{"role": "user", "content": " ".join(row["text"].split()[:TEXT_PROMPT_WORDS])}]
 
 
+def _reference(row: Mapping[str, Any], messages: list[Message], prompt: list[int], prompts: Prompts) -> tuple[int, ...]:
+    """Return the tokens of the answer as training had them: those that follow the prompt, up to the end token."""
+    if "messages" not in row:
+        return ()
+    try:
+        ids = prompts.ids(prompts.template.render([*messages, row["messages"][-1]]))
+    except TemplateError:
+        return ()
+    after = ids[len(prompt) :]
+    end = next((place for place, token in enumerate(after, start=1) if token in prompts.end_ids), 0)
+    # A template may write a conversation with an answer in another way than the prompt before it.
+    return tuple(after[:end]) if ids[: len(prompt)] == prompt else ()
+
+
 def fixture_questions(system_prompt: str, prompts: Prompts) -> list[Question]:
     """Return the conversations of other shapes that a server has to render as training would have."""
-    opened = {name: with_system(messages, system_prompt) for name, messages in CONVERSATIONS.items()}
+    opened = {name: with_system(messages, system_prompt) for name, messages in prompts.readable(CONVERSATIONS).items()}
     return [Question(opened[name], text, prompts.ids(text)) for name, text in prompts.texts(opened).items()]
 
 
@@ -98,16 +120,21 @@ def examine(
         refuse_failures(findings, file)  # llama.cpp would not load it, and not say why
     longest = max(len(question.ids) for question in questions) + max_new_tokens
     with Runtime(file, longest + CONTEXT_STEP - longest % CONTEXT_STEP) as runtime:
+        findings += compare_tokens(runtime, prompts, metadata.splitter(file))  # the cause before what comes of it
         findings += compare_prompts(runtime, prompts, questions)
-        findings += compare_tokens(runtime, prompts)
         findings += check_stop(runtime, prompts, questions[0].ids)
-        transcripts = [runtime.answer(question.ids, max_new_tokens) for question in questions]
-    return Examined(findings, questions, transcripts, time.monotonic() - started)
+        end = prompts.ids(prompts.end_of_turn)[0]
+        transcripts, forced = [], []
+        for question in questions:
+            transcripts.append(runtime.answer(question.ids, max_new_tokens))
+            if question.reference:
+                forced.append(runtime.force(question.ids, question.reference[:max_new_tokens], end))
+    return Examined(findings, questions, transcripts, forced, time.monotonic() - started)
 
 
 def compare_prompts(runtime: Runtime, prompts: Prompts, questions: Sequence[Question]) -> Iterator[Finding]:
     """Compare texts and token ids of prompts: what the server makes of the messages, against training."""
-    fixtures = {**CONVERSATIONS, **EDGE_SPACES}
+    fixtures = prompts.readable({**CONVERSATIONS, **EDGE_SPACES})
     texts = prompts.texts(fixtures)
     asked = {name: Question(fixtures[name], text, prompts.ids(text)) for name, text in texts.items()}
     asked |= {f"question {number}": question for number, question in enumerate(questions, start=1)}
@@ -117,10 +144,11 @@ def compare_prompts(runtime: Runtime, prompts: Prompts, questions: Sequence[Ques
         yield equal("token ids", f"the prompt of {name}", question.ids, runtime.tokenize(text, add_special=True))
 
 
-def compare_tokens(runtime: Runtime, prompts: Prompts) -> Iterator[Finding]:
-    """Compare the token ids of awkward strings."""
-    for text in awkward_strings(prompts.control_tokens):
-        yield equal("token ids", repr(text), prompts.ids(text), runtime.tokenize(text, add_special=False))
+def compare_tokens(runtime: Runtime, prompts: Prompts, splitter: str) -> Iterator[Finding]:
+    """Compare the token ids of awkward strings, which llama.cpp splits by the rules that `splitter` names."""
+    for text in map(prompts.composed, awkward_strings(prompts.control_tokens)):
+        subject = f"{text!r}, split by {splitter}"
+        yield equal("token ids", subject, prompts.ids(text), runtime.tokenize(text, add_special=False))
 
 
 def check_stop(runtime: Runtime, prompts: Prompts, prompt: Sequence[int]) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """How training wrote a conversation: the text, the token ids, and the tokens at both ends."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,11 @@ class Prompts:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def plain(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, without control tokens."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
     def texts(self, conversations: dict[str, list[Message]]) -> dict[str, str]:
         """Return the prompts of those conversations that the template accepts. Raises ParityError for none."""
         rendered = {}
@@ -62,6 +68,23 @@ class Prompts:
         if not rendered:
             raise ParityError("the chat template refuses every conversation", where="chat_template.jinja")
         return rendered
+
+    @cached_property
+    def composes(self) -> bool:
+        """Whether the tokenizer joins a letter with the accent behind it (NFC), as Qwen's do and llama.cpp does not."""
+        normalizer = self.tokenizer.normalizer if self.tokenizer else None
+        return normalizer is not None and "\u00e9" in normalizer.normalize_str("e\u0301")
+
+    def composed(self, text: str) -> str:
+        """Return `text` as far as a server can be expected to read it as training did: in NFC, if the tokenizer is."""
+        return unicodedata.normalize("NFC", text) if self.composes else text
+
+    def readable(self, conversations: dict[str, list[Message]]) -> dict[str, list[Message]]:
+        """Return the conversations with every text `composed`."""
+        return {
+            name: [{**message, "content": self.composed(message["content"])} for message in messages]
+            for name, messages in conversations.items()
+        }
 
     @cached_property
     def control_tokens(self) -> list[str]:

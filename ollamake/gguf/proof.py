@@ -7,14 +7,15 @@ from typing import Any
 
 from ollamake.base import Base
 from ollamake.files import sha256, write_json
-from ollamake.gguf import agreement, go_template
+from ollamake.gguf import agreement, go_template, matrices, quality
 from ollamake.gguf.agreement import Agreement
 from ollamake.gguf.build import Built
 from ollamake.gguf.findings import passed, refuse_failures
 from ollamake.gguf.fixtures import CONVERSATIONS, EDGE_SPACES
 from ollamake.gguf.parity import Examined, Question, compare_stops, examine
 from ollamake.gguf.prompts import Prompts
-from ollamake.gguf.quantizations import QUANTIZATIONS
+from ollamake.gguf.quality import Quality
+from ollamake.gguf.quantizations import QUANTIZATIONS, QuantizationName
 from ollamake.gguf.reference import TrainedModel
 from ollamake.peak import children_peak_mb, resident_peak_mb
 
@@ -26,6 +27,7 @@ class Proof:
     built: Built
     size_bytes: int
     agreement: Agreement
+    quality: Quality
     checks: dict[str, int]
     examined: Examined
 
@@ -37,34 +39,40 @@ def prove(
     prompts: Prompts,
     probe: list[Question],
     fixtures: list[Question],
+    served: QuantizationName,
     max_new_tokens: int,
 ) -> list[Proof]:
-    """Return the proof of each file. Raises ParityError with every check that failed.
+    """Return the proof of each file. Raises ParityError with every check of a file that failed.
 
-    The agreement is measured on `probe`; `fixtures` are put to the last file too, so that a server can be compared
-    with what it answered.
+    The agreement is measured on `probe`; `fixtures` are put to the file that is `served` too, so that a server can be
+    compared with what it answered.
     """
     examined = []
     for built in files:
-        questions = [*probe, *fixtures] if built is files[-1] else probe
+        questions = [*probe, *fixtures] if built.name == served else probe
         examined.append(examine(built.file, base, prompts, QUANTIZATIONS[built.name], questions, max_new_tokens))
     trained = TrainedModel(base, tuned)
-    return [
-        _verdict(built, one, trained, len(probe), prompts.end_ids) for built, one in zip(files, examined, strict=True)
-    ]
+    proofs = []
+    for built, one in zip(files, examined, strict=True):
+        if built.name == "F16":  # the others are made of it, or by the same converter
+            one.findings.extend(matrices.check(built.file, base.config, trained))
+        proofs.append(_verdict(built, one, trained, len(probe), prompts))
+    return proofs
 
 
-def _verdict(built: Built, one: Examined, trained: TrainedModel, measured: int, end_ids: frozenset[int]) -> Proof:
-    transcripts = one.transcripts[:measured]
+def _verdict(built: Built, one: Examined, trained: TrainedModel, measured: int, prompts: Prompts) -> Proof:
+    questions, transcripts = one.questions[:measured], one.transcripts[:measured]
     judgements = [trained.judge(transcript) for transcript in transcripts]
     agreed = agreement.measure(transcripts, judgements)
     found = [
         *one.findings,
         *agreement.check(agreed, QUANTIZATIONS[built.name]),
-        *compare_stops(transcripts, judgements, end_ids),
+        *compare_stops(transcripts, judgements, prompts.end_ids),
     ]
     refuse_failures(found, built.file)
-    return Proof(built, built.file.stat().st_size, agreed, passed(found), one)
+    references = [trained.judge(transcript) for transcript in one.forced]
+    worth = quality.measure(questions, transcripts, one.forced, references, prompts)
+    return Proof(built, built.file.stat().st_size, agreed, worth, passed(found), one)
 
 
 def write_serving(out: Path, proof: Proof, prompts: Prompts, max_new_tokens: int) -> None:
@@ -109,6 +117,7 @@ def metrics(proofs: Sequence[Proof], seconds: float) -> dict[str, Any]:
         proof.built.name: {
             "size_bytes": proof.size_bytes,
             **{key: round(value, 6) for key, value in asdict(proof.agreement).items()},
+            **quality.figures(proof.quality),
             "checks": proof.checks,
             "seconds": round(proof.built.seconds + proof.examined.seconds, 1),
         }
@@ -116,15 +125,3 @@ def metrics(proofs: Sequence[Proof], seconds: float) -> dict[str, Any]:
     }
     peak = max(resident_peak_mb(), children_peak_mb())
     return {**entries, "seconds": round(seconds, 1), "peak_memory_mb": peak}
-
-
-def table(proofs: Sequence[Proof]) -> str:
-    """Return one line a file for a person to read."""
-    return "\n".join(
-        f"{proof.built.name:<7}{proof.size_bytes / 1e6:7,.1f} MB  "
-        f"{proof.agreement.top1_agreement:6.1%} of {proof.agreement.tokens} tokens as the trained model, "
-        f"log-probabilities {proof.agreement.mean_abs_dlogprob:.4f} apart, "
-        f"{proof.agreement.exact_sequences} of {proof.agreement.prompts} answers equal, "
-        f"{sum(proof.checks.values())} checks passed"
-        for proof in proofs
-    )

@@ -18,14 +18,17 @@ CERTAIN = 1000.0  # a logit bias that no other token can outweigh
 
 @dataclass(frozen=True)
 class Transcript:
-    """A greedy answer: the ids of the tokens chosen, at least one, and as many log-probabilities (in nats), None where
-    llama.cpp tells none; `text` is the answer without the end token, `stopped` tells that there was one."""
+    """An answer: the ids of its tokens, at least one, and as many log-probabilities (in nats), None where llama.cpp
+    tells none; `text` is the answer without the end token, `stopped` tells that there was one. What it took is apart:
+    reading the prompt up to the first token, and the tokens after that."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
     logprobs: tuple[float | None, ...]
     text: str
     stopped: bool
+    prompt_seconds: float = 0.0
+    answer_seconds: float = 0.0
 
 
 class Runtime:
@@ -81,8 +84,8 @@ class Runtime:
         `options` are llama.cpp's own, such as a grammar.
         """
         body = {"prompt": list(prompt), "n_predict": max_new_tokens, "temperature": 0.0, "n_probs": 1}
-        # A cached prefix is computed in other batches, and differs in the last bits.
-        reply = self._post("/completion", {**body, "cache_prompt": False, "return_tokens": True, **options})
+        # A prefix of another prompt is computed in other batches, and differs in the last bits.
+        reply = self._post("/completion", {"cache_prompt": False, "return_tokens": True, **body, **options})
         tokens, predicted = reply["tokens"], reply["tokens_predicted"]
         if not tokens or len(tokens) != predicted:
             raise ParityError(f"llama.cpp tells {len(tokens)} of the {predicted} tokens that it answered with")
@@ -92,7 +95,25 @@ class Runtime:
             logprobs=place(tokens, reply.get("completion_probabilities", [])),  # left out when empty
             text=reply["content"],
             stopped=reply["stop_type"] == "eos",
+            prompt_seconds=reply["timings"]["prompt_ms"] / 1000,
+            answer_seconds=reply["timings"]["predicted_ms"] / 1000,
         )
+
+    def force(self, prompt: Sequence[int], answer: Sequence[int], end: int) -> Transcript:
+        """Return `answer` with the log-probabilities that the model has for it, in one request.
+
+        llama-server tells none for the tokens of a prompt, but tells those of an answer as they were before the
+        grammar, which here leaves one token at each place. A grammar knows no `end` tokens, with which the answer may
+        close: they are what is left when it is through, and the bias says which. Raises ParityError where it answers
+        otherwise.
+        """
+        spelled = " ".join(f"<[{token}]>" for token in answer if token != end)
+        # The prompt has just been answered, and need not be read again.
+        options = {"grammar": f"root ::= {spelled}", "logit_bias": [[end, CERTAIN]], "cache_prompt": True}
+        transcript = self.answer(prompt, len(answer), **options)
+        if transcript.answer != tuple(answer):
+            raise ParityError(f"llama.cpp says {transcript.answer} where it was made to say {tuple(answer)}")
+        return transcript
 
     def ends_at(self, token: int, prompt: Sequence[int]) -> bool:
         """Tell whether `token`, made certain, ends the answer at once."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ollamake.errors import ConversionError
+from ollamake.files import read_json, write_json
 from ollamake.gguf.tool import run_module
 
 # The converter's wheel carries a `gguf` package of its own, newer than the released one: side by side in
@@ -37,6 +38,17 @@ def write_gguf(model: Path, file: Path, number_format: Literal["F16", "BF16"], *
     run_module(
         "convert_hf_to_gguf", arguments, folder=model.parent, environment={"PYTHONPATH": str(CONVERTER), **offline}
     )
+
+
+def declare_bos(model: Path, wanted: bool) -> None:
+    """Make the converter say whether a server puts a BOS token before a prompt, where it would say nothing.
+
+    llama.cpp takes yes for granted with a SentencePiece tokenizer. With another one the converter always says, and
+    knows it by the ids of a text, which this entry would change.
+    """
+    if (model / "tokenizer.model").is_file():
+        config = read_json(model / "tokenizer_config.json")
+        write_json(model / "tokenizer_config.json", {**config, "add_bos_token": wanted})
 
 
 def set_add_bos(file: Path, wanted: bool) -> None:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from ollamake.errors import ServerError
+from ollamake.ollama.blobs import blob_digest, blobs_of
 from ollamake.ollama.receipt import SERVED, Proved, Receipt, read_receipt, write_receipt
 from ollamake.ollama.refusals import LOG, MissingBlobError
 from ollamake.ollama.served import ServedModel
@@ -53,7 +54,10 @@ def deploy(server: Server, version: str, model: ServedModel) -> Proved:
         raise _unproved(server, model, findings)
     _give_name(server, model, digest)
     checks = {finding.check: str(finding) for finding in findings}
-    return Proved(server=server.url, version=version, tag_digest=digest, inputs=_inputs(model), checks=checks)
+    blobs = {"uploaded": f"sha256:{model.serving.sha256}", "served": _served_gguf(server, model.name)}
+    return Proved(
+        server=server.url, version=version, tag_digest=digest, blobs=blobs, inputs=_inputs(model), checks=checks
+    )
 
 
 def _inputs(model: ServedModel) -> str:
@@ -78,6 +82,11 @@ def _create(server: Server, model: ServedModel) -> None:
             if last_try:
                 raise
     raise AssertionError("unreachable")
+
+
+def _served_gguf(server: Server, name: str) -> str:
+    paths = blobs_of(server.show(name).get("modelfile", ""))
+    return blob_digest(paths[0]) if paths else ""
 
 
 def _digest(server: Server, name: str) -> str:
@@ -105,17 +114,22 @@ def _give_name(server: Server, model: ServedModel, digest: str) -> None:
 
 
 def _unproved(server: Server, model: ServedModel, findings: list[Finding]) -> ServerError:
-    lines = [f"{model.candidate} does not behave as the model that was trained"]
-    for finding in findings:
-        lines.append(f"  {'✓' if finding.enough else '✗'} {finding.check}: {finding}")
-        if not finding.enough:
-            lines += [f"    {detail}" for detail in finding.details[:SHOWN_DETAILS]]
     return ServerError(
-        "\n".join(lines),
+        "\n".join([f"{model.candidate} does not behave as the model that was trained", *listed(findings)]),
         where=server.url,
         hint=f"{model.name} serves what it served before; `ollama run {model.candidate}` shows the failed one, and "
         "`dvc repro export` tries again",
     )
+
+
+def listed(findings: list[Finding]) -> list[str]:
+    """Return the lines that show the findings to a person, with the first details of those that are not enough."""
+    lines = []
+    for finding in findings:
+        lines.append(f"  {'✓' if finding.enough else '✗'} {finding.check}: {finding}")
+        if not finding.enough:
+            lines += [f"    {detail}" for detail in finding.details[:SHOWN_DETAILS]]
+    return lines
 
 
 def _say(text: str) -> None:

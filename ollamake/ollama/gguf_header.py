@@ -4,6 +4,7 @@ The `gguf` library takes three seconds to open a file with 49,000 tokens.
 """
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ def read_header(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def begin_of_text(header: dict[str, Any]) -> str:
+def begin_of_text(header: Mapping[str, Any]) -> str:
     """Return the text of the token that the runtime puts in front of every prompt; empty if it puts none."""
     # Without the key the kind of vocabulary decides: SentencePiece ("llama") adds one, byte pairs ("gpt2") none.
     if not header.get("tokenizer.ggml.add_bos_token", header.get("tokenizer.ggml.model") == "llama"):

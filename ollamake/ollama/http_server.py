@@ -98,7 +98,14 @@ class HttpServer(Connection):
             "top_logprobs": LIKELIEST,
             "options": {**GREEDY, "num_predict": max_new_tokens},
         }
-        return self._post("get an answer of", "/api/chat", body, _answer)
+        answer = self._post("get an answer of", "/api/chat", body, _answer)
+        if answer is None:
+            raise ServerError(
+                f"{model} began an answer and did not end it: Ollama gives up after 30 equal tokens in a row",
+                where=self.url,
+                hint="`ollama run` shows what it says; models/samples.md shows whether it does so since training",
+            )
+        return answer
 
     def copy(self, source: str, destination: str) -> None:
         """See `Server`."""
@@ -126,7 +133,10 @@ class HttpServer(Connection):
         return True
 
 
-def _answer(reply: dict[str, Any]) -> Answer:
+def _answer(reply: dict[str, Any]) -> Answer | None:
+    """Read an answer; None for one without an end."""
+    if reply["done"] is False:
+        return None
     tokens = tuple(
         Token(_bytes(token), tuple((_bytes(other), other["logprob"]) for other in token.get("top_logprobs") or ()))
         for token in reply.get("logprobs") or ()

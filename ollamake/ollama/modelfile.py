@@ -20,8 +20,13 @@ Command = tuple[str, str]
 
 LINE_END = re.compile(r"([\r\n])")
 TRIPLE = '"""'
-COMMANDS = ("from", "template", "system", "adapter", "license", "message", "renderer", "parser", "requires", "draft")
-HEAD = re.compile(r"[ \t]*(?:parameter[ \t](\w+)|([a-z]+))[ \t](.*)", re.IGNORECASE | re.ASCII)
+COMMANDS = ("from", "template", "system", "adapter", "license", "renderer", "parser", "requires", "draft")
+BLANKS = " \t"
+HEAD = re.compile(
+    r"(?:parameter[ \t](?P<key>\w+)|message[ \t](?P<role>(?-i:system|user|assistant))|(?P<name>[a-z]+))"
+    r"[ \t](?P<value>.*)",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -48,30 +53,40 @@ class Modelfile:
 
 
 def parse(text: str) -> list[Command]:
-    """Return the commands of a Modelfile as Ollama reads them: (name or parameter key, value).
+    """Return the commands of a Modelfile as Ollama reads them: (name or parameter key, value), a message `role: text`.
 
-    Raises ConversionError for an unknown command and for a quote that is never closed.
+    Raises ConversionError for an unknown command, for a quote that is never closed, and where FROM is missing.
     """
     commands: list[Command] = []
-    pieces = iter(LINE_END.split("".join(character for character in text if _kept(character))))
+    pieces = iter(LINE_END.split(text.removeprefix("\ufeff")))
     for line in pieces:
-        if not line.strip() or line.lstrip(" \t").startswith("#"):
+        if not line.strip(BLANKS + "\r\n") or line.lstrip(BLANKS).startswith("#"):
             continue
-        head = HEAD.fullmatch(line)
-        if not head or (head[2] and head[2].lower() not in COMMANDS):
+        head = HEAD.fullmatch(line.lstrip(BLANKS))
+        if not head or (head["name"] and head["name"].lower() not in COMMANDS):
             raise ConversionError(f"the Modelfile has a line that is no command: {line[:60]!r}")
-        commands.append((head[1] or head[2].lower(), _value(head[3], pieces)))
+        value = _value(head["value"], pieces)
+        if head["role"]:
+            commands.append(("message", f"{head['role']}: {value}"))
+        else:
+            commands.append((head["key"] or head["name"].lower(), value))
+    if all(name != "from" for name, _ in commands):
+        raise ConversionError("the Modelfile has no FROM line")
     return commands
 
 
 def _value(start: str, pieces: Iterator[str]) -> str:
-    text = start
+    text = _without_lost(start)
     while (value := _unquote(text.strip())) is None:
         try:
-            text += next(pieces)
+            text += _without_lost(next(pieces))
         except StopIteration:
             raise ConversionError(f"the Modelfile never closes the quotes of {start[:40]!r}") from None
     return value
+
+
+def _without_lost(text: str) -> str:
+    return "".join(character for character in text if _kept(character))
 
 
 def _unquote(text: str) -> str | None:

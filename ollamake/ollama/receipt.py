@@ -10,12 +10,17 @@ SERVED = "served"
 
 
 class Proved(BaseModel):
-    """A model that passed its proof: in which server, under which digest, from which inputs; `checks` counts it."""
+    """A model that passed its proof: in which server, under which digest, from which inputs; `checks` counts it.
+
+    `blobs` holds the digests of the GGUF: `uploaded` is the file of models/gguf, `served` what the server made of it
+    (since 0.30 it writes its own copy), empty where it does not tell.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     server: str
     version: str
     tag_digest: str
+    blobs: dict[str, str]
     inputs: str
     checks: dict[str, str]
 

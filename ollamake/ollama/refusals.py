@@ -24,14 +24,32 @@ class Refusal(NamedTuple):
     passes: bool = False
 
 
+# What Ollama says to requests that are never sent: torn ones, those without a file or with one of another kind, those
+# for a model of the registry, and those that want something quantized.
+ANOTHER_REQUEST = (
+    "neither 'from' or 'files'|file path must be relative|missing request body|model is required|invalid character"
+    "|cannot unmarshal|unexpected end of JSON|pull model manifest|config.json|unknown tokenizer format|adapter"
+    "|unsupported quantization|quantization is only supported|raw mode does not|top_logprobs must"
+)
+UNCHANGED = f"set OLLAMA_HOST to the server itself: what stands between changes requests; {AGAIN}"
 TOO_LONG = "exceeds? the .*context|context (length|size)"
 KNOWN = (
     Refusal("template error", "the server cannot parse the chat template", UPDATE),
     Refusal("no space left on device", "the server's disk is full", f"free some space there, {AGAIN}"),
     Refusal(
+        "permission denied",
+        "the server may not write its own models folder",
+        f"give the user that runs it the folder (OLLAMA_MODELS), {AGAIN}",
+    ),
+    Refusal(
         "unsupported (model )?architecture|unknown (model )?architecture",
         "this Ollama cannot run models of this architecture",
         f"update Ollama, or choose another base_model in params.yaml, {AGAIN}",
+    ),
+    Refusal(
+        "llama-quantize (unavailable|binary not found)",
+        "this Ollama was installed without llama-quantize, which it takes every GGUF in with",
+        f"install the whole of it from https://ollama.com/download, {AGAIN}",
     ),
     Refusal("llama-quantize", "the server's own check of the GGUF failed", UPDATE),
     Refusal(
@@ -45,6 +63,7 @@ KNOWN = (
         f"delete the file that its log names in its models folder (OLLAMA_MODELS), {AGAIN}; if that does not help, "
         f"{RECONVERT}",
     ),
+    Refusal("invalid digest format", "models/gguf names its GGUF by something that is no sha256", RECONVERT),
     Refusal(
         "invalid model name|(name|source|destination) .* is invalid",
         "the server does not take the name",
@@ -58,8 +77,24 @@ KNOWN = (
         "a prompt does not fit into the model's context",
         "raise ollama_num_ctx in params.yaml, then `dvc repro`",
     ),
-    Refusal("must be of type", "the server does not take one of the parameters", UPDATE),
-    Refusal("requires more system memory", "the server has too little memory for the model", LOG),
+    Refusal(
+        "must be of type",
+        "the server does not take one of the parameters",
+        "correct it in params.yaml (ollama_…), or update Ollama, then `dvc repro`",
+    ),
+    Refusal(
+        "does not support (chat|generate|completion|thinking)",
+        "the server takes the model for one that does not chat",
+        f"update Ollama, or choose another base_model in params.yaml, {AGAIN}",
+    ),
+    Refusal(
+        "requires more system memory",
+        "the server has too little memory for the model",
+        "free some there, or take a smaller gguf_quantization, ollama_num_ctx or base_model in params.yaml, "
+        "then `dvc repro`",
+    ),
+    Refusal("server busy", "the server has more requests than it takes", LOG, passes=True),
+    Refusal(ANOTHER_REQUEST, "the server answers another request than the one that was sent", UNCHANGED),
     Refusal(  # after the causes that such a text may name; the server starts another process for the next request
         'Post ".*": EOF|runner (process )?has (unexpectedly )?(terminated|stopped)',
         "the server's own process that runs the model has ended",

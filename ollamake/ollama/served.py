@@ -24,7 +24,7 @@ class Serving(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     gguf: str
-    sha256: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
     size_bytes: int
     quantization: str
     stops: list[str]

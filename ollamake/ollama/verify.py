@@ -36,9 +36,12 @@ class Finding:
         return f"{self.passed} of {self.total}{self.note}"
 
 
-def verify(server: Server, tag: str, model: ServedModel) -> list[Finding]:
-    """Return what each check found for the tag. Raises ServerError when the server does not answer."""
-    header = read_header(model.gguf)
+def verify(server: Server, tag: str, model: ServedModel, header: dict[str, Any] | None = None) -> list[Finding]:
+    """Return what each check found for the tag. Raises ServerError when the server does not answer.
+
+    `header` stands in for that of the GGUF where the file itself is not at hand, as for an earlier release.
+    """
+    header = read_header(model.gguf) if header is None else header
     shown = server.show(tag)
     findings = [_settings(shown, model, header), _metadata(shown, header)]
     prompts = [(prompt, _as_asked(prompt.messages, model.modelfile.system)) for prompt in model.proof.prompts]

@@ -7,6 +7,7 @@ from typing import Any
 from ollamake.errors import BaseModelError
 
 MAGIC = b"GGUF"
+WHOLE = ("F32", "F16", "BF16")  # types that round nothing a model was trained with
 
 
 class GgufFile:
@@ -63,6 +64,15 @@ class GgufFile:
         return sum(int(tensor.n_elements) for tensor in self._reader.tensors)
 
     @property
+    def tensor_names(self) -> list[str]:
+        """The names of all tensors."""
+        return [str(tensor.name) for tensor in self._reader.tensors]
+
+    def tensor(self, name: str) -> Any:
+        """Return an unquantized tensor as a numpy array, None when the file has no such tensor."""
+        return next((tensor.data for tensor in self._reader.tensors if tensor.name == name), None)
+
+    @property
     def quantization(self) -> str:
         """The type of most weights, such as Q4_1: what is lost by it stays lost."""
         from gguf import LlamaFileType
@@ -70,6 +80,11 @@ class GgufFile:
         number = self.get("general.file_type")
         known: dict[int, str] = {int(kind): kind.name for kind in LlamaFileType}
         return known.get(number, "unknown").removeprefix("MOSTLY_").removeprefix("ALL_")
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether most weights have less than 16 bits, as far as the file tells."""
+        return self.quantization not in WHOLE
 
     def special_token(self, role: str) -> tuple[int, str] | None:
         """Return id and text of the `bos`, `eos`, `unknown` or `padding` token, None when the file names none."""

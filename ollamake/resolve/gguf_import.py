@@ -1,21 +1,24 @@
-"""A Hugging Face folder from a GGUF file: weights in float32, tokenizer proved equal to llama.cpp's."""
+"""A Hugging Face folder from a GGUF file: weights in float32, tokenizer and answers proved equal to llama.cpp's."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ollamake.errors import BaseModelError
 from ollamake.files import read_json, require_space, sha256, write_json
 from ollamake.resolve.gguf_file import GgufFile
+from ollamake.resolve.gguf_rope import rope_scaling
 from ollamake.resolve.gguf_tokenizer import chat_template, write_tokenizer
 from ollamake.resolve.source import Origin, Record, say
 from ollamake.resolve.template import try_out
 from ollamake.resolve.tokenizer_parity import check_against_llama_cpp
+from ollamake.resolve.weights_parity import check_weights_against_llama_cpp
 
 # Architectures whose vocabularies `gguf_tokenizer` can rebuild, by their name in GGUF.
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 SHARD_SIZE = "4GB"
 # Raise it when the same file would be imported into other bytes, so that a store made before is not reused.
-IMPORT_VERSION = "1"
+IMPORT_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def import_gguf(path: Path, folder: Path, *, needs_template: bool = True) -> Non
     """Write the model of the GGUF file `path` into the empty `folder` as safetensors, tokenizer and chat template.
 
     Quantized weights are expanded, which brings back no lost precision. Raises BaseModelError for an architecture or a
-    tokenizer that cannot be rebuilt exactly, before the weights are touched.
+    tokenizer that cannot be rebuilt exactly, before the weights are touched, and for weights that answer otherwise.
     """
     gguf = GgufFile(path)
     if gguf.architecture not in ARCHITECTURES:
@@ -61,6 +64,7 @@ def import_gguf(path: Path, folder: Path, *, needs_template: bool = True) -> Non
             where=str(path),
             hint="set base_model to the hub id of the original model",
         )
+    rope = rope_scaling(gguf)
     say(f"importing {path.name} ({gguf.quantization}): the tokenizer is rebuilt and compared with llama.cpp's")
     write_tokenizer(gguf, folder, needs_template=needs_template)
     if needs_template:
@@ -69,7 +73,8 @@ def import_gguf(path: Path, folder: Path, *, needs_template: bool = True) -> Non
     require_space(folder, 4 * gguf.parameters, "expanding the GGUF to float32")
     say(f"expanding {gguf.parameters / 1e6:,.0f} million weights to float32")
     _write_weights(path, folder)
-    _write_configs(gguf, folder)
+    _write_configs(gguf, folder, rope)
+    check_weights_against_llama_cpp(folder, path, rounded=gguf.is_rounded)
 
 
 def _write_weights(path: Path, folder: Path) -> None:
@@ -85,11 +90,12 @@ def _write_weights(path: Path, folder: Path) -> None:
         file.chmod(0o644)  # safetensors writes 0600, which no other user of a shared store could read
 
 
-def _write_configs(gguf: GgufFile, folder: Path) -> None:
+def _write_configs(gguf: GgufFile, folder: Path, rope: dict[str, Any]) -> None:
     roles = {"bos": "bos", "eos": "eos", "pad": "padding"}
     named = {key: gguf.special_token(role) for key, role in roles.items()}
     special = {f"{key}_token_id": token[0] for key, token in named.items() if token}
     config = read_json(folder / "config.json")
     del config["transformers_version"]  # the same file gives the same bytes with the next release
+    config["rope_parameters"] |= rope
     write_json(folder / "config.json", {**config, **special, "architectures": [ARCHITECTURES[gguf.architecture]]})
     write_json(folder / "generation_config.json", special)

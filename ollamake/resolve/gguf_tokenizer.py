@@ -51,6 +51,7 @@ def build_tokenizer(gguf: GgufFile) -> Any:
     """Return the `tokenizers.Tokenizer` of a byte-level BPE vocabulary, special tokens included."""
     from tokenizers import Tokenizer, decoders
     from tokenizers.models import BPE
+    from tokenizers.processors import TemplateProcessing
 
     name = _splitter_name(gguf)
     merges = [tuple(pair.split(" ", 1)) for pair in gguf.require("tokenizer.ggml.merges")]
@@ -61,7 +62,16 @@ def build_tokenizer(gguf: GgufFile) -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(_added(gguf, CONTROL))
     tokenizer.add_tokens(_added(gguf, USER_DEFINED))
+    if begin := _begin(gguf, name):
+        # The converter back to GGUF knows Llama 3's tokenizer by the ids of a text, this token in front of them.
+        tokenizer.post_processor = TemplateProcessing(single=[begin[1], "$A"], special_tokens=[begin[::-1]])
     return tokenizer
+
+
+def _begin(gguf: GgufFile, splitter: str) -> tuple[int, str] | None:
+    """Return id and text of the token that llama.cpp puts before every text, None where it puts none."""
+    added = gguf.get("tokenizer.ggml.add_bos_token")
+    return gguf.special_token("bos") if added or (added is None and splitter == "llama-bpe") else None
 
 
 def _added(gguf: GgufFile, kind: int) -> list[Any]:

@@ -1,17 +1,21 @@
-"""What `base_model` names: a catalog entry, a hub id, a local folder or a GGUF file."""
+"""What `base_model` names: a catalog entry, a hub id, a local folder, a GGUF file or a model that Ollama has pulled."""
 
 import re
 from pathlib import Path
 
 from ollamake.errors import BaseModelError
+from ollamake.ollama.names import check_name, listed_name
 from ollamake.resolve.catalog import CATALOG, Entry, close_names, find
 from ollamake.resolve.folder import LocalFolder
 from ollamake.resolve.gguf_import import LocalGguf
 from ollamake.resolve.hub import HubModel
+from ollamake.resolve.ollama_model import OllamaModel
 from ollamake.resolve.source import Source
 from ollamake.resolve.template import TEMPLATES
 
 PINNED = "pinned"
+OLLAMA = "ollama:"
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 WHERE = "params.yaml, base_model"
 
@@ -24,6 +28,8 @@ def parse(
     Raises BaseModelError for a name that fits nothing, with the known names most like it.
     """
     wanted = None if revision == PINNED else revision
+    if base_model.startswith(OLLAMA):
+        return _in_ollama(base_model.removeprefix(OLLAMA), wanted, catalog)
     if entry := find(base_model, catalog):
         name, facts = entry
         if needs_template:
@@ -36,6 +42,23 @@ def parse(
     if HUB_ID.fullmatch(base_model):
         return HubModel(base_model, base_model, wanted, None)
     raise _unknown(base_model, catalog)
+
+
+def _in_ollama(tag: str, revision: str | None, catalog: dict[str, Entry]) -> Source:
+    try:
+        name = listed_name(check_name(tag))
+    except ValueError as error:
+        raise BaseModelError(
+            f"{OLLAMA}{tag}: a model in Ollama {error}", where=WHERE, hint="`ollama list` shows the names"
+        ) from error
+    if revision and not DIGEST.fullmatch(revision):
+        raise BaseModelError(
+            f"a model in Ollama has no revision {revision}",
+            where="params.yaml, base_model_revision",
+            hint=f"set it to {PINNED}, or to the digest of the GGUF (sha256:…), as models/base.json has it",
+        )
+    # Other quantizations of the same model have longer tags: llama3.2:1b-instruct-q4_K_M.
+    return OllamaModel(tag, revision, find(name, catalog) or find(name.partition("-instruct")[0], catalog))
 
 
 def _existing(base_model: str, root: Path) -> Path | None:
@@ -86,10 +109,7 @@ def _only_pinned(base_model: str, revision: str | None) -> None:
 
 
 def _unknown(base_model: str, catalog: dict[str, Entry]) -> BaseModelError:
-    if base_model.startswith("ollama:"):
-        problem = f"{base_model}: a model of the Ollama library cannot be the base yet"
-    else:
-        problem = f"{base_model!r} is no name in {CATALOG}, no hub id (org/name), no folder and no .gguf file"
-    close = close_names(base_model.removeprefix("ollama:"), catalog)
+    problem = f"{base_model!r} is no name in {CATALOG}, no hub id (org/name), no folder and no .gguf file"
+    close = close_names(base_model, catalog)
     meant = f"did you mean {' or '.join(close)}? " if close else ""
     return BaseModelError(problem, where=WHERE, hint=f"{meant}{CATALOG} has the names")

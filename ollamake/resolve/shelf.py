@@ -11,6 +11,7 @@ from filelock import FileLock
 from ollamake.base import changed_files
 from ollamake.files import atomic_folder, read_json, require_space, sha256, write_json
 from ollamake.resolve.architecture import check_architecture_fits
+from ollamake.resolve.conversion import check_convertible
 from ollamake.resolve.source import Record, Source, say
 from ollamake.resolve.template import FILE, NamedTemplate, try_out
 from ollamake.resolve.tidy import tidy
@@ -64,6 +65,7 @@ def _place(source: Source, request: Path, store: Path, *, needs_template: bool =
         check_weights(incoming)
         check_architecture_fits(incoming)
         check_against_transformers(incoming)
+        check_convertible(incoming)
         files = {file.name: sha256(file) for file in sorted(incoming.iterdir())}
         key = _digest(sorted(files.items()))
         _shelve(incoming, store / "base" / key)

@@ -1,9 +1,10 @@
 """The test conversations to score, and their order in batches."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 
 from ollamake.errors import DataError
@@ -22,11 +23,28 @@ class Item:
     prompt_length: int
     prompt: str
     reference: str
+    task: str = ""
 
     @property
     def prompt_ids(self) -> list[int]:
         """The tokens that the served model would be given, up to the first of the last answer."""
         return self.input_ids[: self.prompt_length]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens carry loss; the first token is never predicted, so a label there counts for nothing."""
+        return _supervised(self.labels[1:])
+
+    @property
+    def reference_tokens(self) -> int:
+        """How many tokens the last answer has, with the one that ends it."""
+        return _supervised(self.labels[self.prompt_length :])
+
+    @property
+    def supervised_texts(self) -> list[list[int]]:
+        """The runs of tokens that carry loss: an answer each."""
+        runs = groupby(self.labels[1:], key=lambda label: label != IGNORE_INDEX)
+        return [list(run) for supervised, run in runs if supervised]
 
 
 def read_items(path: Path, limit: int) -> list[Item]:
@@ -43,14 +61,29 @@ def read_items(path: Path, limit: int) -> list[Item]:
     places = [place for place, thumb in enumerate(thumbs) if thumb is not False]
     chosen = sorted(places, key=lambda place: _hash(ids[place]))[: limit or None]
     items = [Item(**table.slice(place, 1).to_pylist()[0]) for place in chosen]
-    # The first token is never predicted, so a label there counts for nothing.
-    if all(label == IGNORE_INDEX for item in items for label in item.labels[1:]):
+    if not (scored := [item for item in items if item.tokens]):
         raise DataError(
             "there is nothing to score: no conversation with an answer",
             where=str(path),
             hint="raise test_fraction, or bring more records, then `dvc repro`",
         )
-    return items
+    return scored
+
+
+def require_same_items(items: Collection[str], answered: Collection[str], where: Path) -> None:
+    """Raise DataError unless the model of the file `where` answered exactly these items, by their ids."""
+    scored = set(items)
+    if differing := scored.symmetric_difference(answered):
+        raise DataError(
+            f"these answers are to other conversations: {len(scored & differing)} of the {len(scored)} to compare are "
+            f"not among them, such as {min(differing)}",
+            where=str(where),
+            hint="`dvc repro evaluate` scores both models on the same ones",
+        )
+
+
+def _supervised(labels: Sequence[int]) -> int:
+    return sum(label != IGNORE_INDEX for label in labels)
 
 
 def _hash(item_id: str) -> str:

@@ -15,21 +15,20 @@ from ollamake.scoring.items import Item, batches
 BATCH_TOKENS = 2048
 
 
-def supervised_loss(
+def supervised_nats(
     model: Any, items: Sequence[Item], advance: Advance, batch_tokens: int = BATCH_TOKENS
-) -> tuple[float, int]:
-    """Return the cross entropy in nats, summed over the supervised tokens, and how many of them there are."""
-    total, tokens = 0.0, 0
+) -> list[float]:
+    """Return the cross entropy in nats of each item, summed over its supervised tokens."""
+    nats: dict[str, float] = {}
     for batch in batches(items, _length, lambda count, longest: count * longest <= batch_tokens):
-        losses = _losses(model, batch)
-        total += losses.sum().item()
-        tokens += losses.numel()
+        for item, total in zip(batch, _nats(model, batch), strict=True):
+            nats[item.id] = total
         advance(len(batch))
-    return total, tokens
+    return [nats[item.id] for item in items]
 
 
-def _losses(model: Any, batch: Sequence[Item]) -> torch.Tensor:
-    """Return the cross entropy of every supervised token, in float64, shape (tokens,)."""
+def _nats(model: Any, batch: Sequence[Item]) -> list[float]:
+    """Return the cross entropy of each item of the batch, summed in float64."""
     inputs = _padded([item.input_ids for item in batch], 0).to(model.device)
     targets = _padded([item.labels for item in batch], IGNORE_INDEX)[:, 1:].to(model.device)
     # Only the columns in which some row has a target: position t predicts token t + 1.
@@ -38,7 +37,10 @@ def _losses(model: Any, batch: Sequence[Item]) -> torch.Tensor:
     logits = model(input_ids=inputs, use_cache=False, logits_to_keep=positions).logits
     kept = targets[:, positions]
     supervised = kept != IGNORE_INDEX
-    return cross_entropy(logits[supervised].float(), kept[supervised], reduction="none").double()
+    losses = torch.zeros(kept.shape, dtype=torch.float64, device=kept.device)
+    losses[supervised] = cross_entropy(logits[supervised].float(), kept[supervised], reduction="none").double()
+    nats: list[float] = losses.sum(dim=1).tolist()
+    return nats
 
 
 def _padded(rows: Sequence[list[int]], value: int) -> torch.Tensor:

@@ -1,60 +1,35 @@
 """How well answers agree with their references: every score is a fraction, 0 the worst and 1 the best."""
 
 import re
-from collections.abc import Callable, Sequence
-from statistics import fmean
+from collections.abc import Sequence
+from importlib.metadata import version
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import datasets
 import evaluate
+import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
-Texts = Sequence[str]
+from ollamake.scoring.aggregate import chrf
 
-
-def rouge_l(predictions: Texts, references: Texts) -> float:
-    """Return the mean ROUGE-L F1 over words: runs of letters and digits, in any case (Lin 2004)."""
-    scorer = RougeScorer(["rougeL"], tokenizer=_Words())
-    return fmean(
-        scorer.score(reference, prediction)["rougeL"].fmeasure
-        for prediction, reference in zip(predictions, references, strict=True)
-    )
+ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 
 
-def bleu(predictions: Texts, references: Texts) -> float:
-    """Return corpus BLEU-4 with sacrebleu's defaults: 13a tokens (most symbols are one each), exponential smoothing."""
-    # force: commands that end in a separate full stop are no sign that someone tokenized them beforehand.
-    return float(BLEU(force=True).corpus_score(list(predictions), [list(references)]).score) / 100
+class Agreement(NamedTuple):
+    """How one answer agrees with its reference.
 
+    `scores` are fractions of it alone; `statistics` are the counts whose sums over all answers make BLEU and chrF.
+    """
 
-def chrf(predictions: Texts, references: Texts) -> float:
-    """Return corpus chrF2 with sacrebleu's defaults: runs of up to 6 characters, without white space (Popović 2015)."""
-    return float(CHRF().corpus_score(list(predictions), [list(references)]).score) / 100
-
-
-def exact_match(predictions: Texts, references: Texts) -> float:
-    """Return the share of answers that equal their reference but for the amount of white space."""
-    return _share(predictions, references, is_exact)
-
-
-def first_word_accuracy(predictions: Texts, references: Texts) -> float:
-    """Return the share of answers that begin with the word their reference begins with: is it the right tool?"""
-    return _share(
-        predictions, references, lambda prediction, reference: prediction.split()[:1] == reference.split()[:1]
-    )
-
-
-def is_exact(prediction: str, reference: str) -> bool:
-    """Tell whether the two are equal but for the amount of white space."""
-    return prediction.split() == reference.split()
-
-
-SCORES = (rouge_l, bleu, chrf, exact_match, first_word_accuracy)
+    scores: dict[str, float]
+    statistics: dict[str, list[int]]
 
 
 class AnswerScores(evaluate.Metric):
-    """All the scores as one metric of Hugging Face `evaluate`; made here, because `evaluate.load` needs a network."""
+    """All of them as one metric of Hugging Face `evaluate`; made here, because `evaluate.load` needs a network."""
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
@@ -63,17 +38,77 @@ class AnswerScores(evaluate.Metric):
             description=__doc__, citation="", inputs_description="answers and references", features=features
         )
 
-    def _compute(self, predictions: Texts, references: Texts) -> dict[str, float]:
-        return {score.__name__: score(predictions, references) for score in SCORES}
+    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[Agreement]]:
+        # Not BLEU's corpus default: without the effective order, an answer of under four words has no BLEU.
+        bleu, rouge = BLEU(effective_order=True), RougeScorer([*ROUGE.values()], tokenizer=_Words())
+        pairs = zip(predictions, references, strict=True)
+        return {"agreements": [_agreement(prediction, reference, bleu, rouge) for prediction, reference in pairs]}
 
 
-def answer_scores(predictions: Texts, references: Texts) -> dict[str, float]:
-    """Return every score by name."""
+def agreements(predictions: Sequence[str], references: Sequence[str]) -> list[Agreement]:
+    """Return how each answer agrees with its reference."""
     # `evaluate` makes a folder even for what it keeps in memory, in the user's home unless told otherwise.
     with TemporaryDirectory(prefix="ollamake-scores-") as scratch:
         metric = AnswerScores(keep_in_memory=True, cache_dir=scratch)
-        scores: dict[str, float] = metric.compute(predictions=list(predictions), references=list(references))
-    return scores
+        found: list[Agreement] = metric.compute(predictions=list(predictions), references=list(references))[
+            "agreements"
+        ]
+    return found
+
+
+def _agreement(prediction: str, reference: str, bleu: BLEU, rouge: RougeScorer) -> Agreement:
+    words = bleu.sentence_score(prediction, [reference])
+    characters = _character_runs(prediction, reference)
+    rouges = rouge.score(reference, prediction)
+    scores = {
+        **{name: rouges[key].fmeasure for name, key in ROUGE.items()},
+        "bleu": words.score / 100,
+        "chrf": float(chrf(np.array([characters]))[0]),
+        "exact_match": float(is_exact(prediction, reference)),
+        "first_word_accuracy": float(prediction.split()[:1] == reference.split()[:1]),
+    }
+    statistics = {"bleu": [words.sys_len, words.ref_len, *words.counts, *words.totals], "chrf": characters}
+    return Agreement({name: round(float(value), 6) for name, value in scores.items()}, statistics)
+
+
+def _character_runs(prediction: str, reference: str) -> list[int]:
+    """Return how many runs of 1 to 6 characters the answer has, the reference, and both."""
+    counts = []
+    orders = (
+        extract_all_char_ngrams(text, CHRF.CHAR_ORDER, include_whitespace=False) for text in (prediction, reference)
+    )
+    for answered, wanted in zip(*orders, strict=True):
+        # sacrebleu counts no runs of the answer that are longer than the reference.
+        counts += [answered.total() if wanted else 0, wanted.total(), (answered & wanted).total()]
+    return counts
+
+
+def is_exact(prediction: str, reference: str) -> bool:
+    """Tell whether the two are equal but for the amount of white space."""
+    return prediction.split() == reference.split()
+
+
+def versions() -> dict[str, str]:
+    """Return how each score is computed, and by which version of which package: equal texts, comparable scores."""
+    # torch adds its build: 2.13.0+cpu
+    nats = f"torch:{version('torch').partition('+')[0]}|transformers:{version('transformers')}"
+    rouge = f"F1|words:letters and digits of every script|case:lc|rouge_score:{version('rouge_score')}"
+    return {
+        "loss": f"nats of the supervised tokens|{nats}",
+        "perplexity": f"exp of the loss|{nats}",
+        "bits_per_byte": f"nats of the supervised tokens over ln 2 times the UTF-8 bytes of their text|{nats}",
+        **dict.fromkeys(ROUGE, rouge),
+        "bleu": _signature(BLEU(force=True)),
+        "chrf": _signature(CHRF()),
+        "exact_match": "equal but for the amount of white space",
+        "first_word_accuracy": "equal up to the first white space",
+        "evaluate": version("evaluate"),
+    }
+
+
+def _signature(metric: BLEU | CHRF) -> str:
+    metric.corpus_score(["a"], [["a"]])  # only then does it know that there is one reference
+    return str(metric.get_signature())
 
 
 class _Words:
@@ -81,7 +116,3 @@ class _Words:
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", text.lower())
-
-
-def _share(predictions: Texts, references: Texts, agree: Callable[[str, str], bool]) -> float:
-    return fmean(map(agree, predictions, references))

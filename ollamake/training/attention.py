@@ -71,6 +71,8 @@ def attend(
     `query`, `key` and `value` are of shape (1, heads, tokens, size). Without `rows` this is transformers' own SDPA,
     with which a model answers prompts. The mask is not looked at where there are rows.
     """
+    if rows is None and softcap is not None:
+        return _softcapped(module, query, key, value, attention_mask, scaling, dropout, softcap), None
     if rows is None:
         others |= {"scaling": scaling, "dropout": dropout, "sliding_window": sliding_window, "softcap": softcap}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **others)  # type: ignore[no-any-return]
@@ -81,6 +83,30 @@ def attend(
     if rows.longest <= SHORT_TOKENS or softcap is not None:
         return _padded(query, key, value, rows, scale, window, softcap, dropout), None
     return _row_by_row(query, key, value, rows, scale, window, dropout), None
+
+
+def _softcapped(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    softcap: float,
+) -> torch.Tensor:
+    """Gemma 2's own attention, whose scores are bent to stay below `softcap`: torch's SDPA cannot do that."""
+    from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
+
+    seen = mask
+    if seen is None:  # sdpa_mask leaves out one that is causal and nothing else
+        asked, known = query.shape[2], key.shape[2]
+        seen = torch.ones(asked, known, dtype=torch.bool, device=query.device).tril(known - asked)[None, None]
+    added = torch.zeros_like(seen, dtype=query.dtype).masked_fill(~seen, torch.finfo(query.dtype).min)
+    answer, _ = eager_attention_forward(
+        module, query, key, value, added, dropout=dropout, scaling=scaling, softcap=softcap
+    )
+    return cast("torch.Tensor", answer)
 
 
 def _varlen(

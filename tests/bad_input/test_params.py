@@ -194,6 +194,7 @@ def refusal(content):
 
 # Texts that only their own stage can judge; what it does with them has tests of its own.
 FREE = {"base_model", "base_model_revision", "chat_template", "data_files", "system_prompt", "lora_target_modules"}
+FREE |= {"judge_criteria"}
 
 
 @pytest.mark.r5(55)

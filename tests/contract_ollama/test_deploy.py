@@ -1,6 +1,7 @@
 """A model reaches the server whole and proved, or what was served before stays."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from ollamake.ollama.deploy import postpone, serve
 from ollamake.ollama.http_server import HttpServer
 from ollamake.ollama.receipt import Receipt, read_receipt
 from ollamake.ollama.served import Prompt, ServedModel
-from tests.contract_ollama.workspace import JINJA, PARAMETERS, convert, read_model
+from tests.contract_ollama.conftest import OLD
+from tests.contract_ollama.workspace import JINJA, PARAMETERS, SYSTEM, TEMPLATE, convert, read_model
 from tests.standin import StandIn
 
 
@@ -228,18 +230,74 @@ def test_a_candidate_that_another_export_replaced_is_not_given_the_name(
     assert server.digest(model.name) is None
 
 
-def test_a_server_that_shows_the_template_of_the_gguf_may_use_it(
+def with_jinja(jinja: str, folder: Path, model: ServedModel) -> ServedModel:
+    """The model with another chat template in its GGUF."""
+    convert(folder / "models/gguf", jinja=jinja)
+    return read_model(folder / "models/gguf", model.name)
+
+
+def test_a_server_may_use_the_template_of_the_gguf_where_both_render_the_same(
+    server: HttpServer, model: ServedModel, receipt: Path, tmp_path: Path
+) -> None:
+    """Servers from 0.30 on prefer it as soon as it speaks of tools."""
+    able = "{% if tools %}{{ tools }}{% endif %}" + JINJA
+    serve(server, with_jinja(able, tmp_path, model), receipt)
+    preferred = server.version() != OLD
+    assert server.show(model.name)["template"] == (able if preferred else model.modelfile.template)
+
+
+@pytest.mark.usefixtures("standin")
+def test_a_server_that_uses_a_template_of_the_gguf_that_renders_otherwise_is_found_out(
+    server: HttpServer, model: ServedModel, receipt: Path, tmp_path: Path
+) -> None:
+    other = "{% if tools %}{{ tools }}{% endif %}" + JINJA.replace("assistant", "bot")
+    with pytest.raises(ServerError) as failure:
+        serve(server, with_jinja(other, tmp_path, model), receipt)
+    assert "✓ settings" in str(failure.value)
+    assert "✗ prompts rendered as in training: 0 of 5" in str(failure.value)
+
+
+def test_a_server_that_shows_another_template_is_found_out(
     server: HttpServer, model: ServedModel, receipt: Path
 ) -> None:
-    class Native(HttpServer):
-        shown_template = JINJA
-
+    class Other(HttpServer):
         def show(self, tag: str) -> dict[str, object]:
-            return {**super().show(tag), "template": self.shown_template}
+            return {**super().show(tag), "template": JINJA + " "}
 
-    server.__class__ = Native
-    serve(server, model, receipt)
-    receipt.unlink()
-    Native.shown_template = JINJA + " "
+    server.__class__ = Other
     with pytest.raises(ServerError, match="settings: 4 of 5"):
         serve(server, model, receipt)
+
+
+def test_the_receipt_names_the_gguf_that_was_sent_and_the_one_that_is_served(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    serve(server, model, receipt)
+    blobs = read_json(receipt)["proved"]["blobs"]
+    assert blobs["uploaded"] == f"sha256:{model.serving.sha256}"
+    assert re.fullmatch("sha256:[0-9a-f]{64}", blobs["served"])
+    if server.version() == OLD:  # later ones write a copy of their own
+        assert blobs["served"] == blobs["uploaded"]
+
+
+def test_only_the_gguf_is_ever_sent_with_everything_that_decides_an_answer(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    serve(server, model, receipt)
+    assert standin.requests[1:5] == [
+        f"HEAD /api/blobs/sha256:{model.serving.sha256}",
+        f"HEAD /api/blobs/sha256:{model.serving.sha256}",
+        f"POST /api/blobs/sha256:{model.serving.sha256}",
+        "POST /api/create",
+    ]
+    assert standin.creations == [
+        {
+            "model": model.candidate,
+            "stream": True,
+            "files": {"model-F16.gguf": f"sha256:{model.serving.sha256}"},
+            "template": TEMPLATE,
+            "system": SYSTEM,
+            "license": "apache-2.0",
+            "parameters": {"stop": ["<|im_end|>"], **PARAMETERS},
+        }
+    ]

@@ -187,3 +187,42 @@ def test_deleting_what_is_not_there_is_no_error(server: HttpServer) -> None:
 def test_asking_for_a_model_that_is_not_there_says_so(server: HttpServer) -> None:
     with pytest.raises(ServerError, match="vanished from the server"):
         server.show("ollamake-nobody/nothing:latest")
+
+
+def test_an_adapter_ends_in_an_error_in_every_server_and_so_is_never_sent(
+    server: HttpServer, model: ServedModel, created: str
+) -> None:
+    adapters = {"adapter_model.safetensors": "sha256:" + "0" * 64}
+    body = {"model": model.candidate, "from": created, "adapters": adapters}
+    reply = httpx.post(f"{server.url}/api/create", json=body, timeout=600)
+    assert "error" in json.loads(reply.text.splitlines()[-1])
+    assert server.digest(model.candidate) is None
+
+
+def test_safetensors_without_a_configuration_are_refused_inside_the_stream(
+    server: HttpServer, model: ServedModel
+) -> None:
+    server.upload(model.gguf, model.serving.sha256)
+    body = {"model": model.name, "files": {"model.safetensors": f"sha256:{model.serving.sha256}"}}
+    reply = httpx.post(f"{server.url}/api/create", json=body, timeout=600)
+    assert (reply.status_code, "error" in json.loads(reply.text.splitlines()[-1])) == (200, True)
+    assert server.digest(model.name) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"model": ""}, 400, "invalid model name"),
+        ({"model": "two words", "from": "a"}, 400, "invalid model name"),
+        ({"model": "a"}, 400, "neither 'from' or 'files' was specified"),
+        ({"model": "a", "files": {}}, 400, "unknown type"),
+        ({"model": "a", "files": {"/model.gguf": "sha256:" + "0" * 64}}, 400, "file path must be relative"),
+        ({"model": "a", "files": {"model.gguf": ""}}, 400, "invalid digest format"),
+        ({"model": "a", "from": "two words"}, 400, "invalid model name"),
+    ],
+)
+def test_what_is_wrong_with_the_request_itself_has_a_status(
+    server: HttpServer, body: dict[str, object], status: int, said: str
+) -> None:
+    reply = httpx.post(f"{server.url}/api/create", json=body, timeout=600)
+    assert (reply.status_code, reply.json()["error"]) == (status, said)

@@ -1,7 +1,8 @@
 """A random Llama of 150,000 weights with a vocabulary of bytes: a real GGUF file, made in a moment from nothing."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,14 +13,27 @@ NORMAL, CONTROL = 1, 3  # token types of llama.cpp
 FILE_TYPE_F16 = 1
 
 
-def write_tiny_gguf(path: Path, *, seed: int = 0, chat_template: str = "") -> Path:
-    """Write the file; another seed is another model."""
+class Words(NamedTuple):
+    """A vocabulary of byte-level pairs, with SPECIAL in front: tokens, their types, merges as `a b`."""
+
+    tokens: list[str]
+    types: list[int]
+    merges: list[str]
+
+
+def write_tiny_gguf(
+    path: Path,
+    *,
+    seed: int = 0,
+    chat_template: str = "",
+    words: Words | None = None,
+    more: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Write the file; another seed is another model, `more` are further tensors by name."""
     import gguf
 
     writer = gguf.GGUFWriter(path, "llama")
-    tokens = [*SPECIAL, *_byte_characters()]
-    merges = [("h", "e"), ("l", "l")]  # llama.cpp wants the key; a few merges are enough
-    tokens += ["".join(pair) for pair in merges]
+    tokens, types, merges = words or _bytes_alone()
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(HIDDEN)
@@ -35,19 +49,25 @@ def write_tiny_gguf(path: Path, *, seed: int = 0, chat_template: str = "") -> Pa
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
-    writer.add_token_types([CONTROL] * len(SPECIAL) + [NORMAL] * (len(tokens) - len(SPECIAL)))
-    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(END_OF_TURN)
     writer.add_add_bos_token(False)
     writer.add_chat_template(chat_template)
-    for name, tensor in _tensors(len(tokens), np.random.default_rng(seed)):
+    for name, tensor in [*_tensors(len(tokens), np.random.default_rng(seed)), *(more or {}).items()]:
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _bytes_alone() -> Words:
+    merges = ["h e", "l l"]  # llama.cpp wants the key; a few merges are enough
+    tokens = [*SPECIAL, *_byte_characters(), *(pair.replace(" ", "") for pair in merges)]
+    return Words(tokens, [CONTROL] * len(SPECIAL) + [NORMAL] * (len(tokens) - len(SPECIAL)), merges)
 
 
 def _byte_characters() -> list[str]:

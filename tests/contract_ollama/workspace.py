@@ -39,10 +39,13 @@ CONVERSATIONS: list[list[dict[str, str]]] = [
 ]
 
 
-def convert(folder: Path, *, seed: int = 0) -> None:
-    """Write what convert writes: the GGUF of the tiny model, serving.json, template.gotmpl and proof.json."""
+def convert(folder: Path, *, seed: int = 0, jinja: str = JINJA) -> None:
+    """Write what convert writes: the GGUF of the tiny model, serving.json, template.gotmpl and proof.json.
+
+    `jinja` is what the GGUF carries; the proof is always that of JINJA.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    gguf = write_tiny_gguf(folder / "model-F16.gguf", seed=seed, chat_template=JINJA)
+    gguf = write_tiny_gguf(folder / "model-F16.gguf", seed=seed, chat_template=jinja)
     (folder / "template.gotmpl").write_text(TEMPLATE, encoding="utf-8")
     write_json(
         folder / "serving.json",

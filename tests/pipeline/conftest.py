@@ -33,6 +33,7 @@ TINY = {
     "eval_max_examples": 6,
     "eval_max_new_tokens": 6,
     "eval_samples": 3,
+    "gate_min_gain": -1.0,  # three steps teach a random model nothing
     "parity_prompts": 3,
     "parity_max_new_tokens": 6,
 }
@@ -74,6 +75,7 @@ class Project:
     def restore(self) -> None:
         """Put the working copy back to the last commit, and the data with it."""
         self.run("git", "reset", "--hard", "--quiet")
+        self.run("git", "clean", "--force", "-d", "--quiet")
         self.run("dvc", "checkout", "--quiet")
 
 

@@ -83,25 +83,28 @@ def test_a_changed_source_file_reruns_its_stages_only(project):
 def test_a_new_version_of_a_library_reruns_the_stages_that_compute_with_it(project):
     path = project.folder / "pins.yaml"
     path.write_text(path.read_text().replace("sacrebleu: ", "sacrebleu: 9."))
-    assert set(project.json("dvc", "status", "--json")) == {"baseline", "evaluate", "export"}
+    assert set(project.json("dvc", "status", "--json")) == {"baseline", "evaluate", "convert", "export"}
 
 
 def test_an_experiment_trains_and_is_listed_with_its_parameter_and_scores(project):
-    before = project.metrics("evaluate")["tuned"]["loss"]
+    before = project.metrics("evaluate")["loss"]
     output = project.run("dvc", "exp", "run", "-S", "lora_rank=16", "--name", "rank-16").stdout
-    assert re.findall(r"Running stage '(\w+)'", output) == ["train", "evaluate", "convert", "export"]
+    first, *others = re.findall(r"Running stage '(\w+)'", output)
+    assert first == "train"
+    assert set(others) == {"evaluate", "gate", "judge", "convert", "report", "export"}
     shown = project.json("dvc", "exp", "show", "--json", "--num", "1")
     [experiment] = [row for rev in shown for group in rev["experiments"] or [] for row in group["revs"]]
     assert experiment["name"] == "rank-16"
     assert experiment["data"]["params"]["params.yaml"]["data"]["lora_rank"] == 16
-    assert experiment["data"]["metrics"]["metrics/evaluate.json"]["data"]["tuned"]["loss"] != before
+    assert experiment["data"]["metrics"]["metrics/evaluate.json"]["data"]["loss"] != before
 
 
 def test_the_difference_between_revisions_names_the_scores(project):
     project.set(lora_rank=2)
     project.repro()
     changed = project.json("dvc", "metrics", "diff", "--json")
-    assert "tuned.loss" in changed["metrics/evaluate.json"]
+    assert "loss" in changed["metrics/evaluate.json"]
+    assert "gain.loss" in changed["metrics/gate.json"]
 
 
 def test_the_plots_of_two_revisions_show_both_and_load_nothing_from_the_net(project):

@@ -8,8 +8,9 @@ from typing import Any
 
 from tests.standin.problem import Problem
 
-DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_penalty": 1.0, "seed": -1}
-PASSED_ON = (*DEFAULTS, "presence_penalty", "frequency_penalty", "repeat_last_n", "stop")
+DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "seed": -1}
+PENALTIES = ("repeat_penalty", "presence_penalty", "frequency_penalty", "repeat_last_n")
+PASSED_ON = (*DEFAULTS, *PENALTIES, "stop", "json_schema")
 DEFAULT_CONTEXT = 4096
 
 

@@ -14,6 +14,7 @@ from tests.standin.engine import Engine
 from tests.standin.faults import Fault, Faults
 from tests.standin.models import Models
 from tests.standin.problem import Problem
+from tests.standin.semantics import Semantics
 from tests.standin.store import Store
 
 VERSION = "0.33.0"
@@ -21,21 +22,29 @@ JSON, STREAM, TEXT = "application/json; charset=utf-8", "application/x-ndjson", 
 
 
 class StandIn(ThreadingHTTPServer):
-    """A server on 127.0.0.1. `faults` orders failures, `requests` lists the routes that were asked, in order."""
+    """A server on 127.0.0.1, as its `version` behaves.
+
+    `faults` orders failures, `requests` lists the routes that were asked, in order, `creations` what was to be created.
+    """
 
     daemon_threads = True
 
     def __init__(self, folder: Path, *, port: int = 0, version: str = VERSION) -> None:
         self.version = version
-        self.faults, self.requests = Faults(), list[str]()
+        self.faults, self.requests, self.creations = Faults(), list[str](), list[Status]()
         self.store = Store(folder)
-        self.models = Models(self.store, Engine())
+        self.models = Models(self.store, Engine(), lambda: self.semantics)
         super().__init__(("127.0.0.1", port), Handler)
 
     def server_bind(self) -> None:
         """Bind without looking up the machine's name, which takes seconds where there is no name server."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[0], self.server_address[1]
+
+    @property
+    def semantics(self) -> Semantics:
+        """What servers of its version do."""
+        return Semantics(self.version)
 
     @property
     def url(self) -> str:
@@ -115,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, models.running())
         elif route in ("POST /api/create", "POST /api/chat", "POST /api/generate"):
             self._stream(path, fault)
-        elif route in ("POST /api/show", "POST /api/copy", "DELETE /api/delete"):
+        elif route in ("POST /api/show", "POST /api/copy", "DELETE /api/delete", "POST /v1/chat/completions"):
             self._send(200, getattr(models, path.rpartition("/")[2])(self._json()))
         elif path in ("/api/create", "/api/chat", "/api/generate", "/api/show", "/api/copy", "/api/delete", *reads):
             self._send(405, "405 method not allowed")
@@ -146,12 +155,14 @@ class Handler(BaseHTTPRequestHandler):
         """Send the events of a creation or an answer: one object, or, when the request wants it so, a line each."""
         request = self._json()
         if path == "/api/create":
-            events = create(self.server.store, request, validates=_numbers(self.server.version) >= (0, 30, 0))
+            self.server.creations.append(request)
+            events = create(self.server.store, request, self.server.semantics)
         else:
             events = getattr(self.server.models, path.rpartition("/")[2])(request)
         first = next(events)  # an error before the first event has a status of its own
         if request.get("stream") is False:
-            self._send(200, [first, *events][-1])
+            reply = [first, *events][-1]
+            self._send(200, _without_end(reply) if fault and fault.broken_off and reply["done"] else reply)
             return
         self.send_response(200)
         self.send_header("Content-Type", STREAM)
@@ -197,8 +208,8 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.partition("-")[0].split(".")))
+def _without_end(reply: Status) -> Status:
+    return {**{key: reply[key] for key in ("model", "created_at", "message") if key in reply}, "done": False}
 
 
 def _with_problem(first: Status, events: Iterator[Status]) -> Iterator[Status]:

@@ -1,5 +1,6 @@
 """The whole stage on a tiny model: what it leaves behind when it succeeds, and that it leaves nothing when it fails."""
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,41 @@ def test_the_stage_writes_a_proved_model_and_what_serving_it_takes(converted):
     assert metrics["F16"]["top1_agreement"] >= 0.98
     assert metrics["F16"]["size_bytes"] > metrics["Q8_0"]["size_bytes"] == serving["size_bytes"]
     assert metrics["Q8_0"]["prompts"] == 4
+    assert metrics["F16"]["perplexity"] == pytest.approx(metrics["F16"]["trained_perplexity"], rel=0.01)
+    assert metrics["F16"]["reference_tokens"] == 4 * 3  # never, asked, end of turn
+    assert metrics["Q8_0"]["tokens_per_second"] > 0
     assert left_over(converted) == {"gguf"}
+
+
+@pytest.mark.slow
+def test_of_several_quantizations_the_first_is_served_and_all_are_measured(workspace, capsys):
+    convert.main(parameters(gguf_quantization="Q4_0 F16 BF16"))
+    written = contents(Path("models/gguf"))
+    files = {"model-Q4_0.gguf", "model-F16.gguf", "model-BF16.gguf"}
+    assert set(written) == files | {"template.gotmpl", "serving.json", "proof.json"}
+    assert read_json(Path("models/gguf/serving.json"))["gguf"] == "model-Q4_0.gguf"
+    assert len(read_json(Path("models/gguf/proof.json"))["prompts"]) == 4 + 7
+    metrics = read_json(Path("metrics/convert.json"))
+    names = [name for name in metrics if isinstance(metrics[name], dict)]
+    assert names == ["F16", "Q4_0", "BF16"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split()[:2] == ["file", "size"]
+    assert [line.split()[0] for line in printed[1:4]] == names
+    with Path("plots/convert/quality.csv").open() as stream:
+        plotted = list(csv.DictReader(stream))
+    assert [row["quantization"] for row in plotted] == names
+    assert [float(row["perplexity"]) for row in plotted] == [metrics[name]["perplexity"] for name in names]
+
+
+@pytest.mark.slow
+def test_rows_of_plain_text_have_no_reference_and_are_proved_all_the_same(workspace, capsys):
+    rows = [{"id": str(n), "text": f"Once upon a time {n} there was a file, and nobody knew why."} for n in range(6)]
+    write_jsonl(Path("data/prepared/probe.jsonl"), rows)
+    convert.main(parameters(gguf_quantization="F16"))
+    metrics = read_json(Path("metrics/convert.json"))["F16"]
+    assert metrics["reference_tokens"] == 0
+    assert "perplexity" not in metrics
+    assert "–" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -87,7 +122,7 @@ def test_the_same_inputs_elsewhere_give_the_same_bytes(converted, workspace, cap
     convert.main(parameters())
     assert workspace != converted
     assert contents(Path("models/gguf")) == contents(converted / "models/gguf")
-    assert capsys.readouterr().out.count("checks passed") == 2
+    assert capsys.readouterr().out.count(" MB ") == 2
 
 
 @pytest.mark.slow
@@ -123,7 +158,7 @@ def test_a_whole_model_is_written_and_proved_as_an_adapter_is(workspace, capsys)
     save_file(changed, tuned / "model.safetensors", metadata={"format": "pt"})
     convert.main(parameters(gguf_quantization="F16"))
     assert read_json(Path("metrics/convert.json"))["F16"]["top1_agreement"] >= 0.98
-    assert "checks passed" in capsys.readouterr().out
+    assert "Against the trained model on 4 held-out prompts" in capsys.readouterr().out
     changed["model.norm.weight"][0] = np.nan
     save_file(changed, tuned / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConversionError, match="cannot be merged: some of its weights are no numbers"):
@@ -196,7 +231,16 @@ def test_a_converter_that_fails_says_why(tiny_base, tmp_path):
     assert not (tmp_path / "out.gguf").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"gguf_quantization": "Q3_K"}, {"parity_prompts": 0}, {"parity_prompts": "16"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"gguf_quantization": "Q3_K"},
+        {"gguf_quantization": "F16 F16"},
+        {"gguf_quantization": " "},
+        {"parity_prompts": 0},
+        {"parity_prompts": "16"},
+    ],
+)
 def test_parameters_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         parameters(**wrong)

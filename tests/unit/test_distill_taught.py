@@ -266,7 +266,8 @@ def test_trouble_that_does_not_pass_is_given_up_and_what_came_is_kept(
     with pytest.raises(ServerError) as failure:
         distill(teacher_parallel=1)
     assert str(failure.value) == (
-        f"error: {standin.url}: cannot get an answer of {TEACHER}: HTTP 503 Service Unavailable: server busy\n"
+        f"error: {standin.url}: cannot get an answer of {TEACHER}: the server has more requests than it "
+        "takes: HTTP 503 Service Unavailable: server busy\n"
         "hint: read the log of `ollama serve` (`journalctl --unit ollama`), then `dvc repro`"
     )
     assert capsys.readouterr().err == "5 answers are kept; `dvc repro` asks for the others only\n"

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from ollamake import params
-from ollamake.errors import ConversionError, ParamsError, ServerError
+from ollamake.errors import ConversionError, OllamakeError, ParamsError, ServerError
 from ollamake.files import read_json, write_json
 from ollamake.ollama.modelfile import parse
 from stages.export import MODELFILE, RECEIPT, Params, main
@@ -32,6 +32,7 @@ def workspace(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for file in converted.iterdir():
         (tmp_path / "models/gguf" / file.name).hardlink_to(file)
     write_json(tmp_path / "models/base.json", {"license": "apache-2.0"})
+    write_json(tmp_path / "metrics/gate.json", {"passed": True})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OLLAMA_HOST", SILENT)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -133,6 +134,13 @@ def test_a_model_without_a_system_prompt_is_served(workspace: Path, standin: Sta
     main(asked(system_prompt=""))
     assert read_json(RECEIPT)["status"] == "served"
     assert "SYSTEM" not in MODELFILE.read_text(encoding="utf-8")
+
+
+def test_a_model_that_the_gate_has_stopped_is_not_served(workspace: Path, standin: StandIn) -> None:
+    write_json(workspace / "metrics/gate.json", {"passed": False})
+    with pytest.raises(OllamakeError, match="the gate is closed, so nothing is served"):
+        main(asked())
+    assert standin.requests == []
 
 
 def test_a_trial_in_a_temporary_copy_touches_no_server(

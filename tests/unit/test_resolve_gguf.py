@@ -116,6 +116,14 @@ def test_every_splitter_on_the_list_equals_llama_cpp(pre, write_gguf, folder):
     check_against_llama_cpp(folder, path)
 
 
+@pytest.mark.parametrize(("pre", "begin"), [("llama-bpe", [1]), ("smollm", []), ("qwen2", [])])
+def test_the_token_that_llama_cpp_puts_before_a_text_is_put_there_on_request(pre, begin, write_gguf, folder):
+    path, _ = write_gguf(pre)
+    write_tokenizer(GgufFile(path), folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert tokenizer.encode("ls").ids == begin + tokenizer.encode("ls", add_special_tokens=False).ids
+
+
 @pytest.mark.parametrize("other", ["smollm", "qwen2"])
 def test_a_file_that_is_split_otherwise_is_told_apart(other, write_gguf, folder):
     path, _ = write_gguf("llama-bpe")

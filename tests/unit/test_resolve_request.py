@@ -55,7 +55,7 @@ def test_a_gguf_file_is_recognised_by_its_ending(tmp_path):
     ("typed", "problem", "hint"),
     [
         ("smolm2:135m", "'smolm2:135m' is no name in models/catalog.yaml", "did you mean smollm2:135m"),
-        ("ollama:llama3.2:1b", "Ollama library", "did you mean llama3.2:1b"),
+        ("ollama:two words", "ollama:two words: a model in Ollama must be", "`ollama list` shows the names"),
         ("zzz", "'zzz' is no name", "models/catalog.yaml has the names"),
         ("./missing", "./missing does not exist", "path"),
         ("missing.gguf", "missing.gguf does not exist", "path"),

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
 from ollamake.errors import DataError
-from ollamake.scoring.items import Item, batches, read_items
+from ollamake.scoring.items import Item, batches, read_items, require_same_items
 from tests.arrow import TOKENS, write_tokens
 
 
@@ -56,6 +58,34 @@ def test_a_test_set_without_an_answer_is_refused(tmp_path, rows):
     with pytest.raises(DataError, match="nothing to score") as caught:
         read_items(path, 0)
     assert "test_fraction" in caught.value.hint
+
+
+def test_an_item_without_an_answer_is_left_out_among_others(tmp_path):
+    path = write_tokens(tmp_path / "test.arrow", [row(1), row(2, labels=[5, -100, -100])])
+    assert [item.id for item in read_items(path, 0)] == [f"{1:016x}"]
+
+
+def test_an_item_carries_its_task(tmp_path):
+    path = write_tokens(tmp_path / "test.arrow", [{**row(1), "task": "files"}, row(2)])
+    assert [item.task for item in read_items(path, 0)] == ["files", ""]
+
+
+def test_an_item_knows_what_of_it_carries_loss():
+    # Two answers; the prompt of the last one ends before 8. What carries a label first is never predicted.
+    item = Item("a", [1, 2, 3, 4, 5, 6, 7, 8], [1, -100, 3, 4, -100, -100, 7, 8], 6, "?", "!")
+    assert (item.tokens, item.reference_tokens, item.supervised_texts) == (4, 2, [[3, 4], [7, 8]])
+
+
+def test_answers_to_the_same_items_in_any_order_are_accepted():
+    require_same_items(["a", "b"], ["b", "a"], Path("items.jsonl"))
+
+
+@pytest.mark.parametrize("answered", [["a"], ["a", "b", "c"], ["a", "c"], []])
+def test_answers_to_other_items_are_refused(answered):
+    with pytest.raises(DataError, match="answers are to other conversations") as caught:
+        require_same_items(["a", "b"], answered, Path("models/baseline/items.jsonl"))
+    assert caught.value.where == "models/baseline/items.jsonl"
+    assert "dvc repro evaluate" in caught.value.hint
 
 
 def test_batches_hold_every_item_once_the_longest_first_and_never_more_than_fits():

@@ -9,9 +9,10 @@ from ollamake.base import Base
 from ollamake.chat import ChatTemplate
 from ollamake.errors import BaseModelError, ParamsError
 from ollamake.files import read_json, write_json
+from ollamake.scoring.aggregate import Statistics
 from ollamake.scoring.answers import Greedy
 from ollamake.scoring.items import Item
-from ollamake.scoring.loss import supervised_loss
+from ollamake.scoring.loss import supervised_nats
 from ollamake.scoring.model import computing, load_model
 from ollamake.scoring.score import Examiner
 from tests.contract.graph import code_of, third_party_of
@@ -69,44 +70,38 @@ def greedy_by_hand(model, item, steps, ends):
 
 
 def test_the_loss_is_that_of_plain_log_probabilities_and_counts_the_end_of_turn(model, items):
-    expected, count = 0.0, 0
+    expected = []
     with computing(model, "fp32"):
         for item in items:
             logs = model(input_ids=torch.tensor([item.input_ids])).logits[0].double().log_softmax(-1)
-            for position in range(item.prompt_length, len(item.input_ids)):
-                expected -= logs[position - 1, item.input_ids[position]].item()
-                count += 1
-        total, tokens = supervised_loss(model, items, ignore)
-    assert tokens == count
-    assert total == pytest.approx(expected, rel=1e-6)
+            places = range(item.prompt_length, len(item.input_ids))
+            expected.append(-sum(logs[place - 1, item.input_ids[place]].item() for place in places))
+        assert supervised_nats(model, items, ignore) == pytest.approx(expected, rel=1e-6)
     assert all(item.labels[-1] == END for item in items)
+    assert all(item.tokens == len(item.input_ids) - item.prompt_length for item in items)
 
 
 def test_the_end_of_turn_label_counts_though_it_is_the_padding_token(model, items):
     without = [dataclasses.replace(item, labels=[*item.labels[:-1], -100]) for item in items]
     with computing(model, "fp32"):
-        total, tokens = supervised_loss(model, items, ignore)
-        less, fewer = supervised_loss(model, without, ignore)
-    assert tokens - fewer == len(items)
-    assert total - less > 1
+        more, less = supervised_nats(model, items, ignore), supervised_nats(model, without, ignore)
+    assert all(item.tokens - bare.tokens == 1 for item, bare in zip(items, without, strict=True))
+    assert sum(more) - sum(less) > 1
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100, 10_000])
-def test_the_loss_does_not_depend_on_the_batches(model, items, batch_tokens):
+def test_the_loss_of_an_item_does_not_depend_on_its_batch(model, items, batch_tokens):
     with computing(model, "fp32"):
-        alone = [supervised_loss(model, [item], ignore) for item in items]
-        total, tokens = supervised_loss(model, items, ignore, batch_tokens)
-    assert tokens == sum(count for _, count in alone)
-    assert total == pytest.approx(sum(value for value, _ in alone), rel=1e-6)
+        alone = [supervised_nats(model, [item], ignore)[0] for item in items]
+        assert supervised_nats(model, items, ignore, batch_tokens) == pytest.approx(alone, rel=1e-6)
+    assert len({round(value, 3) for value in alone}) > 3
 
 
-def test_an_unanswered_row_among_others_adds_nothing_to_the_loss(model, items):
+def test_an_unanswered_row_among_others_has_no_loss_and_changes_none(model, items):
     silent = dataclasses.replace(items[1], labels=[-100] * len(items[1].labels))
     with computing(model, "fp32"):
-        assert supervised_loss(model, [silent, items[0]], ignore) == pytest.approx(
-            supervised_loss(model, [items[0]], ignore), rel=1e-6
-        )
-        assert supervised_loss(model, [silent], ignore) == (0, 0)
+        [alone] = supervised_nats(model, [items[0]], ignore)
+        assert supervised_nats(model, [silent, items[0]], ignore) == pytest.approx([0, alone], rel=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
@@ -145,7 +140,7 @@ def test_settings_that_came_with_the_model_do_not_change_the_answers(model, toke
 def test_progress_is_told_of_every_item(model, tokenizer, items):
     done = []
     with computing(model, "fp32"):
-        supervised_loss(model, items, done.append, batch_tokens=100)
+        supervised_nats(model, items, done.append, batch_tokens=100)
         assert sum(done) == len(items)
         Greedy(frozenset({END}), 2, 3).answer(model, tokenizer, items, done.append)
     assert sum(done) == 2 * len(items)
@@ -153,9 +148,9 @@ def test_progress_is_told_of_every_item(model, tokenizer, items):
 
 def test_bf16_rounds_and_fp32_does_not(model, items):
     with computing(model, "fp32"):
-        exact = supervised_loss(model, items, ignore)[0]
+        exact = sum(supervised_nats(model, items, ignore))
     with computing(model, "bf16"):
-        rounded = supervised_loss(model, items, ignore)[0]
+        rounded = sum(supervised_nats(model, items, ignore))
     assert rounded != exact
     assert rounded == pytest.approx(exact, rel=0.01)
 
@@ -165,7 +160,8 @@ def test_a_model_scores_best_on_its_own_answers_and_worse_on_planted_ones(base, 
 
     def examine(references):
         planted = [make_item(base.folder, tokenizer, item.prompt, text) for item, text in references]
-        return Examiner(base, planted, 3, 6, "fp32").score(model, "tiny model").scores
+        rows = Examiner(base, planted, 3, 6, "fp32").score(model, "tiny model").rows
+        return Statistics.of(rows).scores()
 
     with computing(model, "fp32"):
         own = [answer.text for answer in Greedy(frozenset({END}), 6, 8).answer(model, tokenizer, items[:4], ignore)]
@@ -176,14 +172,42 @@ def test_a_model_scores_best_on_its_own_answers_and_worse_on_planted_ones(base, 
     assert wrong["bleu"] < right["bleu"]
     assert wrong["loss"] > right["loss"] + 0.1
     assert right["perplexity"] == pytest.approx(math.exp(right["loss"]), rel=1e-4)
-    assert (right["items"], right["stopped_fraction"], right["mean_new_tokens"]) == (4, 0, 6)
+    assert (right["stopped_fraction"], right["mean_new_tokens"]) == (0, 6)
 
 
 def test_the_scores_do_not_depend_on_the_batch_size(base, model, items):
     alone = Examiner(base, items, 1, 6, "fp32").score(model, "tiny model")
     together = Examiner(base, items, 8, 6, "fp32").score(model, "tiny model")
-    assert alone.scores == together.scores
-    assert alone.answers == together.answers
+    assert alone.rows == together.rows
+
+
+def test_a_row_says_all_that_was_measured_of_an_item(base, model, tokenizer, items):
+    item = make_item(base.folder, tokenizer, "Look", "ls -1 é")
+    [row] = Examiner(base, [dataclasses.replace(item, task="files")], 8, 6, "fp32").score(model, "tiny model").rows
+    assert list(row) == [
+        "id", "task", "prompt_tokens", "prediction", "stopped", "new_tokens", "reference_tokens", "nats", "tokens",
+        "bytes", "scores", "statistics",
+    ]  # fmt: skip
+    assert (row["id"], row["task"], row["prompt_tokens"]) == (item.id, "files", item.prompt_length)
+    assert row["bytes"] == len("ls -1 é".encode()) == 8
+    assert row["tokens"] == row["reference_tokens"] == len(item.input_ids) - item.prompt_length
+    assert set(row["statistics"]) == {"bleu", "chrf"}
+
+
+def test_the_bytes_are_those_of_every_answer_of_a_conversation(base, model, tokenizer):
+    talk = [
+        {"role": role, "content": text}
+        for role, text in [("user", "a"), ("assistant", "ls"), ("user", "b"), ("assistant", "cat x")]
+    ]
+    ids = tokenizer.encode(ChatTemplate.of(base.folder).render(talk), add_special_tokens=False).ids
+    ends = [place for place, token in enumerate(ids) if token == END]
+    labels = [-100] * len(ids)
+    for text, end in (("ls", ends[-3]), ("cat x", ends[-1])):
+        start = end - len(tokenizer.encode(text, add_special_tokens=False).ids)
+        labels[start : end + 1] = ids[start : end + 1]
+    item = Item("a", ids, labels, ends[-1] - 2, "b", "cat x")
+    [row] = Examiner(base, [item], 8, 2, "fp32").score(model, "tiny model").rows
+    assert row["bytes"] == len("ls") + len("cat x")
 
 
 def test_answers_that_would_not_fit_into_the_context_are_refused_before_any_work(base, items):
@@ -216,12 +240,12 @@ def test_an_adapter_acts_beside_the_base_model_as_it_does_merged(base, items, to
     tuned, merged = load_tuned(base, tmp_path, "fp32"), trained.merge_and_unload()
     greedy = Greedy(frozenset({END}), 6, 8)
     with computing(tuned, "fp32"), computing(merged, "fp32"):
-        loss = supervised_loss(tuned, items, ignore)[0]
-        assert loss == pytest.approx(supervised_loss(merged, items, ignore)[0], rel=1e-5)
+        nats = supervised_nats(tuned, items, ignore)
+        assert nats == pytest.approx(supervised_nats(merged, items, ignore), rel=1e-5)
         assert greedy.answer(tuned, tokenizer, items, ignore) == greedy.answer(merged, tokenizer, items, ignore)
     untouched = load_model(base.folder, "fp32")
     with computing(untouched, "fp32"):
-        assert supervised_loss(untouched, items, ignore)[0] != pytest.approx(loss, rel=1e-3)
+        assert supervised_nats(untouched, items, ignore) != pytest.approx(nats, rel=1e-3)
 
 
 @pytest.mark.filterwarnings(OLD_NAME)

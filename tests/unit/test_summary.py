@@ -5,8 +5,18 @@ import pytest
 
 from ollamake import summary
 from ollamake.errors import OllamakeError
+from ollamake.scoring.names import MEASURES
 
-SCORES = dict.fromkeys(summary.NAMES, 0.25) | {"items": 3}
+SCORES = dict.fromkeys(MEASURES, 0.25)
+GATE = {
+    "passed": True,
+    "metric": "rouge_l",
+    "items": 3,
+    "base": SCORES,
+    "tuned": SCORES,
+    "gain": SCORES,
+    "intervals": {"gain": {name: [-0.1, 0.6] for name in MEASURES}},
+}
 FILE = {
     "size_bytes": 1_500_000,
     "top1_agreement": 1.0,
@@ -31,7 +41,7 @@ TRAINING = {
 def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    write("metrics/evaluate.json", json.dumps({"base": SCORES, "tuned": SCORES, "gain": SCORES}))
+    write("metrics/gate.json", json.dumps(GATE))
     write("metrics/train.json", json.dumps(TRAINING))
     write("metrics/convert.json", json.dumps({"F16": FILE, "Q8_0": FILE, "seconds": 1.0}))
     write("models/gguf/model-Q8_0.gguf", "x" * 200_000)
@@ -54,8 +64,8 @@ def test_training_scores_parity_and_artifacts_are_on_one_screen(workspace, capsy
     text = capsys.readouterr().out
     assert "Training of 240 steps in 1,255 s" in text
     assert re.search(r"1\.752 +120 +\+0\.250 +since step 120 +345 +1,233 MB", text)
-    assert "3 test conversations" in text
-    assert "25.0%" in text
+    assert "3 test conversations, gate on ROUGE-L passed" in text
+    assert re.search(r"exact match, % +25\.0 +25\.0 +\+25\.0 +-10\.0 to \+60\.0", text)
     assert "Q8_0   1.5 MB   100.0% of 7        2 of 2" in text
     assert "models/gguf" in text
     assert "0.2 MB" in text
@@ -80,6 +90,12 @@ def test_a_served_model_comes_with_the_line_to_run_it(workspace, capsys):
     receipt("served", {"server": "http://127.0.0.1:11434"})
     summary.show()
     assert capsys.readouterr().out.endswith("Try it:\n\n    ollama run my-model\n")
+
+
+def test_a_closed_gate_is_said_so(workspace, capsys):
+    write("metrics/gate.json", json.dumps({**GATE, "passed": False}))
+    summary.show()
+    assert "gate on ROUGE-L FAILED" in capsys.readouterr().out
 
 
 def test_without_a_build_the_command_for_one_is_given(workspace):

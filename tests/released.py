@@ -129,7 +129,7 @@ def lay_out(folder: Path, remote: Path) -> None:
     (folder / ".gitignore").write_text(IGNORED)
     for made in ("recipe", "metrics", "releases", "models"):
         (folder / made).mkdir()
-    channel_files.SHIPPED.touch()
+    channel_files.SHIPPED.write_text("\n")
     write_json(folder / "models/base.json", {"name": "tiny", "revision": "r1", "license": "apache-2.0"})
     run("git", "init", "--quiet")
     for key, value in {"user.name": "T", "user.email": "t@example.org", "init.defaultBranch": "main"}.items():

@@ -74,7 +74,9 @@ def distill(**changes: object) -> None:
 
 def distill_apart(folder: Path, host: str, **changes: object) -> "subprocess.Popen[str]":
     """Start the stage in a process of its own, in `folder`."""
-    code = "import sys; from stages.distill import Params, main; main(Params.model_validate_json(sys.argv[1]))"
+    # Tests that run in the background inherit an ignored Ctrl-C; a person's terminal does not ignore it.
+    heeding = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    code = f"{heeding} from stages.distill import Params, main; main(Params.model_validate_json(sys.argv[1]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, asked(**changes).model_dump_json()],
         cwd=folder,

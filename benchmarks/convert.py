@@ -159,6 +159,10 @@ def task_model(folder: Path, size: str = "1B") -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     write_model(size, folder / "base")
+    # llama.cpp converts tokenizers that it knows, so the default model's takes the place of the made-up one.
+    for file in open_base(RECORD).folder.iterdir():
+        if file.suffix in (".json", ".jinja", ".txt") and file.name not in ("config.json", "generation_config.json"):
+            shutil.copyfile(file, folder / "base" / file.name)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "base"))
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=RANK, target_modules="all-linear"))

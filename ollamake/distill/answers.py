@@ -47,7 +47,7 @@ class Answers:
             self._lock.acquire()
         write_json(self._folder / "teacher.json", self._about)
         self._file = (self._folder / "answers.jsonl").open("a+b", buffering=0)
-        self._read()
+        self.reread()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,8 +81,9 @@ class Answers:
         self._file.truncate(end)
         self._places = {prompt: place for prompt, place in self._places.items() if place[0] < end}
 
-    def _read(self) -> None:
+    def reread(self) -> None:
         """Find the answers. What is no whole line is none; at the end it is cut off, or the next would be lost too."""
+        self._places.clear()
         end = 0
         with (self._folder / "answers.jsonl").open("rb") as lines:
             for line in lines:

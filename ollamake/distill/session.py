@@ -15,6 +15,7 @@ def sit(server: TeacherServer, teacher: Teacher, version: str, lesson: Lesson, p
     try:
         lesson.ask(partial(server.answer, teacher, version=version), parallel, f"answers of {teacher.name}")
     except (ServerError, KeyboardInterrupt):
+        answers.reread()  # Ctrl-C may come between an answer's write and its entry in memory
         print(f"{len(answers)} answers are kept; `dvc repro` asks for the others only", file=sys.stderr)
         raise
     if server.digest(teacher.full_name) != teacher.digest:

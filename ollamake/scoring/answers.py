@@ -1,5 +1,6 @@
 """Greedy answers to the prompts, many at a time, and the same ones as if each were asked alone."""
 
+import os.path
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,9 +51,10 @@ class Greedy:
 
         ends = torch.tensor(sorted(self.end_ids), device=model.device)
         longest = max(item.prompt_length for item in batch)
-        ids, mask = (rows.to(model.device) for rows in _padded_before(batch, longest, padding=min(self.end_ids)))
+        shared, cache = _read_once(model, batch)
+        ids, mask = (rows.to(model.device) for rows in _aligned(batch, shared, longest, padding=min(self.end_ids)))
         said: list[list[int]] = [[] for _ in batch]
-        rows, cache = list(range(len(batch))), None
+        rows = list(range(len(batch)))
         while rows:
             ids, cache = self._generate(model, ids, mask, cache, most=longest + self.max_new_tokens)
             for row, answer in zip(rows, ids[:, longest:].tolist(), strict=True):
@@ -102,13 +104,30 @@ class Greedy:
         return Answer(text, end is not None, len(ids) if end is None else end + 1)
 
 
-def _padded_before(batch: Sequence[Item], longest: int, padding: int) -> tuple[Any, Any]:
-    """Return the prompts and their attention mask, both of shape (rows, longest)."""
+def _read_once(model: Any, batch: Sequence[Item]) -> tuple[int, Any]:
+    """Return the number of tokens that all prompts begin with, a system prompt mostly, and their keys and values."""
+    import torch
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    # The last token of a prompt gives the first one of its answer, so it is read with each prompt.
+    shared = os.path.commonprefix([item.prompt_ids[:-1] for item in batch])
+    # A sliding window counts places in the row: the gap behind what is shared would narrow it.
+    if len(batch) == 1 or not shared or any(layer.is_sliding for layer in cache.layers):
+        return 0, None
+    model(input_ids=torch.tensor([shared], device=model.device), past_key_values=cache, logits_to_keep=1)
+    cache.batch_repeat_interleave(len(batch))
+    return len(shared), cache
+
+
+def _aligned(batch: Sequence[Item], shared: int, longest: int, padding: int) -> tuple[Any, Any]:
+    """Return the prompts and their attention mask, both of shape (rows, longest): what is shared, a gap, the rest."""
     import torch
 
     gaps = [longest - item.prompt_length for item in batch]
-    ids = [[padding] * gap + item.prompt_ids for gap, item in zip(gaps, batch, strict=True)]
-    return torch.tensor(ids), torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps])
+    prompts = [item.prompt_ids for item in batch]
+    ids = [ids[:shared] + [padding] * gap + ids[shared:] for gap, ids in zip(gaps, prompts, strict=True)]
+    return torch.tensor(ids), torch.tensor([[1] * shared + [0] * gap + [1] * (longest - gap - shared) for gap in gaps])
 
 
 @contextmanager

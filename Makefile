@@ -8,13 +8,31 @@ PAGE := .dvc/plots/page.html
 QUIET := --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: build test check bench lock setup clean help
+.PHONY: build design engineering testing deployment maintenance doctor test check bench docs lock setup clean help
 .DEFAULT_GOAL := help
 
 build: setup ## build, prove and ship the model; rebuilds only what a change touched
 	python -m ollamake check
 	dvc repro
 	python -m ollamake summary
+
+design: setup ## a first look in minutes, on a slice of the data
+	python -m ollamake mode design
+
+engineering: setup ## build, and show what changed since the last commit
+	python -m ollamake mode engineering
+
+testing: setup ## measure the model on all test conversations, in several sizes
+	python -m ollamake mode testing
+
+deployment: setup ## build, release, let prod name it
+	python -m ollamake mode deployment
+
+maintenance: setup ## prove and score the served model again
+	python -m ollamake mode maintenance
+
+doctor: setup ## is this machine, and this workspace, fit for a build?
+	python -m ollamake doctor
 
 test: setup ## run the tests
 	pytest -n auto --maxprocesses 4 --dist loadgroup
@@ -41,6 +59,9 @@ $(READY): requirements.lock requirements-converter.lock
 $(PAGE): ollamake/plots_page.py $(READY)
 	python -m ollamake plots-page $(PAGE)
 
+docs: setup ## write docs/reference and the picture of the README anew
+	python -m ollamake docs
+
 lock: ## pin what requirements.in asks for, from a fresh environment
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet torch==2.13.0
@@ -52,4 +73,4 @@ clean: ## remove the environment and the caches of the tools; data, models and t
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dvc_plots
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

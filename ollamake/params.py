@@ -75,17 +75,16 @@ def _beyond_a_value(event: Any, *, inside: bool) -> str:
 
 
 def schemas() -> dict[str, type[StageParams]]:
-    """Return the Params of every stage, by stage name.
+    """Return the Params of every stage, by stage name; a module without any is none, and left out.
 
     The stages are imported by name, not by an import statement: checking another stage's parameters can stop a run
     but never change what it writes, so a stage does not depend on the code of its siblings.
     """
     import stages
 
-    found = {}
-    for module in pkgutil.iter_modules(stages.__path__):
-        found[module.name] = importlib.import_module(f"stages.{module.name}").Params
-    return found
+    names = [module.name for module in pkgutil.iter_modules(stages.__path__)]
+    found = {name: getattr(importlib.import_module(f"stages.{name}"), "Params", None) for name in names}
+    return {name: schema for name, schema in found.items() if schema is not None}
 
 
 def findings(content: Mapping[str, Any], stages: Mapping[str, type[StageParams]]) -> list[str]:

@@ -24,13 +24,28 @@ PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+# DVC calls vegaEmbed for each plot, with an empty spec for one without a number. A line of few points shows them: a run
+# of one epoch has one validation, and a line through one point is nothing to see. Vega's editor needs a network.
+EMBED = """
+const FEW_POINTS = 100;
+const actions = { export: true, source: false, compiled: false, editor: false };
+window.vegaEmbed = (place, spec) => {
+    if (!spec.data) return document.querySelector(place).remove();
+    if (spec.mark?.type === "line" && spec.data.values.length <= FEW_POINTS) {
+        spec.mark.point = true;
+        spec.encoding.x.scale = { padding: 8 };
+    }
+    return vegaEmbed(place, spec, { actions });
+};
+"""
+VEGA_LITE = "5.21"  # DVC's templates and ours are of version 5
 
 
 def write_plots_page(path: Path) -> None:
     """Write the page with Vega, Vega-Lite and Vega-Embed inside, for `plots.html_template` in .dvc/config."""
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle(snippet="window.vegaEmbed = vegaEmbed;")
+    bundle = vl_convert.javascript_bundle(snippet=EMBED, vl_version=VEGA_LITE)
     with atomic_write(path) as partial:
         # A closing tag inside a string of the bundle would end the script element.
         partial.write_text(PAGE.replace("VEGA", bundle.replace("</script", "<\\/script")), encoding="utf-8")

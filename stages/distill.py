@@ -1,26 +1,21 @@
 """Put a teacher's answers in the place of the data's own: sequence-level knowledge distillation (Kim and Rush 2016)."""
 
-import os
-import shutil
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from ollamake.base import store
-from ollamake.errors import ServerError
+from ollamake.asking.role import TEACHER
+from ollamake.distill.passing import pass_on
 from ollamake.files import atomic_folder, write_json
-from ollamake.ollama.address import server_address, why_silent
+from ollamake.ollama.address import Address
 from ollamake.ollama.names import ModelName
 from ollamake.stage import StageParams, run
 
-if TYPE_CHECKING:
-    from ollamake.distill.teacher import TeacherServer
-
 PREPARED, DISTILLED, METRICS = Path("data/prepared"), Path("data/distilled"), Path("metrics/distill.json")
 # Not test: the scores compare with references of its own.
-SPLITS = ("train", "val")
+SPLITS = {name: PREPARED / f"{name}.jsonl" for name in ("train", "val")}
 NO_TEACHER = "none"
 
 
@@ -43,41 +38,20 @@ class Params(StageParams):
 
 def main(params: Params) -> None:
     if params.teacher == NO_TEACHER:
-        pass_on()
+        pass_on(SPLITS.values(), DISTILLED)
         write_json(METRICS, {"teacher": NO_TEACHER})
         print("no teacher: every answer is the data's own")
-        return
-    address = server_address()
-    if why := why_silent(address):
-        raise ServerError(
-            f"no Ollama server ({why}), so teacher {params.teacher} cannot be asked",
-            where=address.url,
-            hint=f"start it (`ollama serve`), `ollama pull {params.teacher}`, then `dvc repro`; "
-            "or `teacher: none` in params.yaml",
-        )
-    from ollamake.distill.teacher import TeacherServer  # httpx loads here
-
-    with TeacherServer(address) as server:
-        write_json(METRICS, learn(params, server))
+    else:
+        write_json(METRICS, learn(params, TEACHER.address(params.teacher)))
 
 
-def pass_on() -> None:
-    """Give the prepared files a second name; where the disk cannot do that, a copy."""
-    with atomic_folder(DISTILLED) as folder:
-        for name in SPLITS:
-            source = PREPARED / f"{name}.jsonl"
-            try:
-                os.link(source.resolve(), folder / source.name)
-            except OSError:
-                shutil.copyfile(source, folder / source.name)
-
-
-def learn(params: Params, server: "TeacherServer") -> dict[str, Any]:
+def learn(params: Params, address: Address) -> dict[str, Any]:
     """Write the rows with the teacher's answers; return the metrics. Raises ServerError or DataError."""
-    from ollamake.distill.answers import Answers
+    from ollamake.asking.answers import Answers
+    from ollamake.asking.sitting import sitting
     from ollamake.distill.lesson import Lesson
-    from ollamake.distill.session import sit
     from ollamake.distill.tally import metrics_of
+    from ollamake.distill.teacher import TeacherServer  # httpx loads here
 
     options = {
         "temperature": params.teacher_temperature,
@@ -85,13 +59,15 @@ def learn(params: Params, server: "TeacherServer") -> dict[str, Any]:
         "num_predict": params.teacher_max_new_tokens,
         "num_ctx": params.teacher_num_ctx,
     }
-    teacher, version = server.find(params.teacher, options)
-    splits = {name: PREPARED / f"{name}.jsonl" for name in SPLITS}
-    with Answers(store() / "teacher" / teacher.key, asdict(teacher)) as answers:
-        lesson = Lesson(splits, params.system_prompt, answers, params.max_rejected_fraction)
-        sit(server, teacher, version, lesson, params.teacher_parallel)
-        with atomic_folder(DISTILLED) as folder:
-            tallies = lesson.write(folder)
+    with TeacherServer(address) as server:
+        teacher, version = server.find(params.teacher, options)
+        ask = partial(server.answer, teacher, version=version)
+        with Answers.of(teacher, TEACHER) as answers:
+            lesson = Lesson(SPLITS, params.system_prompt, answers, params.max_rejected_fraction)
+            with sitting(server, teacher, answers):
+                lesson.ask(ask, params.teacher_parallel, f"answers of {teacher.name}")
+            with atomic_folder(DISTILLED) as folder:
+                tallies = lesson.write(folder)
     for name, tally in tallies.items():
         print("\n".join([f"{name}: {tally.answered} of {tally.rows} rows answered by {teacher.name}", *tally.lines()]))
     return metrics_of(teacher, tallies)

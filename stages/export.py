@@ -2,54 +2,21 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ollamake.errors import OllamakeError
 from ollamake.files import read_json
 from ollamake.ollama.address import server_address, why_silent
 from ollamake.ollama.deploy import postpone, serve
-from ollamake.ollama.modelfile import ModelfileText
-from ollamake.ollama.names import ModelName
 from ollamake.ollama.receipt import Proved
-from ollamake.ollama.served import ServedModel, served_model, write_modelfile
-from ollamake.stage import StageParams, run
+from ollamake.ollama.served import write_modelfile
+from ollamake.ollama.settings import EXPORT, RECEIPT, Settings, model_to_serve
+from ollamake.stage import run
 
-BASE, GGUF, EXPORT = Path("models/base.json"), Path("models/gguf"), Path("models/export")
-GATE = Path("metrics/gate.json")
-MODELFILE, RECEIPT = EXPORT / "Modelfile", EXPORT / "receipt.json"
-
-
-class Params(StageParams):
-    ollama_min_p: Annotated[float, Field(ge=0, le=1)]
-    ollama_model: ModelName
-    ollama_num_ctx: PositiveInt
-    ollama_num_predict: PositiveInt
-    ollama_repeat_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    ollama_seed: NonNegativeInt
-    ollama_temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    ollama_top_k: NonNegativeInt
-    ollama_top_p: Annotated[float, Field(gt=0, le=1)]
-    system_prompt: ModelfileText
-
-    @model_validator(mode="after")
-    def _leaves_room_for_the_prompt(self) -> "Params":
-        if self.ollama_num_predict >= self.ollama_num_ctx:
-            raise ValueError("ollama_num_predict must be below ollama_num_ctx: the prompt needs room, too")
-        return self
+GATE, MODELFILE = Path("metrics/gate.json"), EXPORT / "Modelfile"
 
 
-def model_to_serve(params: Params) -> ServedModel:
-    settings = params.model_dump(exclude={"ollama_model", "system_prompt"})
-    return served_model(
-        params.ollama_model,
-        GGUF,
-        relative_to=EXPORT,
-        system=params.system_prompt,
-        license_name=read_json(BASE)["license"],
-        parameters={key.removeprefix("ollama_"): value for key, value in settings.items()},
-    )
+class Params(Settings):
+    """All of them, as they stand in ollamake/ollama/settings.py: a release serves by the same."""
 
 
 def main(params: Params) -> None:

@@ -1,20 +1,16 @@
 """Have a model in Ollama compare the tuned model's answers with the base model's, if there is a judge."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from ollamake.base import store
-from ollamake.errors import ServerError
+from ollamake.asking.role import JUDGE
 from ollamake.files import atomic_write, write_json
 from ollamake.judge.page import NOBODY
-from ollamake.ollama.address import server_address, why_silent
+from ollamake.ollama.address import Address
 from ollamake.ollama.names import ModelName
 from ollamake.stage import StageParams, run
-
-if TYPE_CHECKING:
-    from ollamake.judge.server import JudgeServer
 
 TEST = Path("data/tokenized/test.arrow")
 BASE, TUNED = Path("models/baseline/items.jsonl"), Path("models/evaluated/items.jsonl")
@@ -43,43 +39,27 @@ def main(params: Params) -> None:
     if params.judge_model == NO_JUDGE:
         write(NOBODY, {"judge_model": NO_JUDGE})
         print("no judge: judge_model is none")
-        return
-    address = server_address()
-    if why := why_silent(address):
-        raise ServerError(
-            f"no Ollama server ({why}), so judge {params.judge_model} cannot be asked",
-            where=address.url,
-            hint=f"start it (`ollama serve`), `ollama pull {params.judge_model}`, then `dvc repro judge`; "
-            "or `judge_model: none` in params.yaml",
-        )
-    from ollamake.judge.server import JudgeServer  # httpx loads here
-
-    with JudgeServer(address) as server:
-        compare(params, server)
+    else:
+        compare(params, JUDGE.address(params.judge_model))
 
 
-def compare(params: Params, server: "JudgeServer") -> None:
+def compare(params: Params, address: Address) -> None:
     """Put every pair to the judge; write the page and the metrics. Raises ServerError or DataError."""
-    from ollamake.distill.answers import Answers
+    from ollamake.asking.answers import Answers
     from ollamake.judge.page import page, summary_line
     from ollamake.judge.pairs import read_pairs
+    from ollamake.judge.server import LIKELIEST, JudgeServer  # httpx loads here
     from ollamake.judge.session import Session
-    from ollamake.judge.verdicts import summarize
+    from ollamake.judge.verdicts import metrics_of
 
-    options = {
-        "temperature": 0.0,
-        "repeat_penalty": 1.0,  # its default depends on the server's version
-        "seed": params.judge_seed,
-        "num_predict": params.judge_max_new_tokens,
-        "num_ctx": params.judge_num_ctx,
-    }
+    room = {"num_predict": params.judge_max_new_tokens, "num_ctx": params.judge_num_ctx}
     pairs = read_pairs(TEST, BASE, TUNED, params.judge_max_examples)
-    judge, version = server.find(params.judge_model, options)
-    with Answers(store() / "judge" / judge.key, judge.record()) as answers:
-        session = Session(server, judge, version, answers, params.judge_parallel)
-        verdicts = session.rule(pairs, params.judge_criteria, params.system_prompt)
-    about = {"judge_model": judge.name, "digest": judge.digest, "server_version": version, "options": judge.options}
-    metrics = {**about, **summarize(verdicts)}
+    with JudgeServer(address) as server:
+        judge, version = server.find(params.judge_model, {**LIKELIEST, "seed": params.judge_seed, **room})
+        with Answers.of(judge, JUDGE) as answers:
+            session = Session(server, judge, version, answers, params.judge_parallel)
+            verdicts = session.rule(pairs, params.judge_criteria, params.system_prompt)
+    metrics = metrics_of(judge, version, verdicts)
     write(page(verdicts, metrics), metrics)
     print(f"{judge.name}, {summary_line(metrics)}\nexamples: {PAGE}")
 

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ollamake.base import RECORD, Base, open_base
-from ollamake.errors import ParamsError
 from ollamake.files import atomic_folder, atomic_write, write_json
 from ollamake.parallel import in_order
 from ollamake.stage import StageParams, run
-from ollamake.tokens.judge import refuse_split
+from ollamake.tokens.judge import refuse_length, refuse_split
 from ollamake.tokens.tally import Tally
 from ollamake.tokens.tasks import JUDGED, Task
 
@@ -72,16 +71,6 @@ def write_splits(params: Params, base: Base, folder: Path) -> dict[str, Tally]:
                 arrow.write_batch(batch.rows)
                 tallies[name].merge(batch.tally)
     return tallies
-
-
-def refuse_length(max_length: int, base: Base) -> None:
-    """Raise ParamsError when the base model was not made for so long a sequence."""
-    if max_length > base.context_length:
-        raise ParamsError(
-            f"max_length is {max_length}, but {base.record['name']} reads {base.context_length} tokens at most",
-            where="params.yaml",
-            hint=f"`dvc exp run -S max_length={base.context_length}`, or a base model with a longer context",
-        )
 
 
 if __name__ == "__main__":

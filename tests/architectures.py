@@ -165,9 +165,10 @@ def is_byte(word: str) -> bool:
 def converter_that_knows(pre: str, folder: Path, real: Path) -> Path:
     """Write a folder that stands in for the `real` converter's, and takes every byte-level tokenizer for a `pre`."""
     folder.mkdir()
+    for package in ("conversion", "gguf"):
+        (folder / package).symlink_to(real / package)
     lines = [
-        "import runpy, sys",
-        f"sys.path.insert(0, {str(real)!r})",
+        "import runpy",
         "from conversion.base import TextModel",
         f"TextModel.get_vocab_base_pre = lambda model, tokenizer: {pre!r}",
         f"runpy.run_path({str(real / 'convert_hf_to_gguf.py')!r}, run_name='__main__')",

@@ -5,16 +5,15 @@ student is trained on the answer that the teacher gives to the prompt, at temper
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ollamake.asking.answers import Answer, Answers, Refusal
+from ollamake.asking.parallel import ask_all
 from ollamake.chat import Message
-from ollamake.distill.answers import Answer, Answers
-from ollamake.distill.asking import ask_all
 from ollamake.distill.rows import Row, fault_of, line_of, prompt_key, prompt_of, read_rows, with_answer
 from ollamake.distill.tally import Tally
-from ollamake.distill.teacher import Refusal
 from ollamake.errors import DataError
 from ollamake.progress import progress
 
@@ -39,7 +38,6 @@ class Lesson:
     system_prompt: str
     answers: Answers
     max_rejected_fraction: float
-    refused: dict[bytes, Refusal] = field(default_factory=dict)  # not on disk: a server may come to take them
 
     def survey(self) -> tuple[int, int]:
         """Return the number of conversations, and that of prompts to ask.
@@ -78,10 +76,7 @@ class Lesson:
 
         with progress(title, missing) as advance:
             for question, reply in ask_all(lambda asked: ask(asked.prompt), unanswered(), parallel):
-                if isinstance(reply, Answer):
-                    self.answers.add(question.key, reply)
-                else:
-                    self.refused[question.key] = reply
+                self.answers.add(question.key, reply)
                 advance(1)
                 note(question, reply)
 
@@ -105,8 +100,7 @@ class Lesson:
             for row in read_rows(source):
                 tally.rows += 1
                 if prompt := prompt_of(row, self.system_prompt):
-                    key = prompt_key(prompt)
-                    reply = self.refused[key] if key in self.refused else self.answers[key]
+                    reply = self.answers[prompt_key(prompt)]
                     fault = fault_of(reply)
                     tally.add(row["id"], reply, fault)
                     if isinstance(reply, Answer) and not fault:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ollamake.asking.answers import Answer, Refusal
 from ollamake.chat import Message, with_system
-from ollamake.distill.answers import Answer
-from ollamake.distill.teacher import Refusal
 
 Row = dict[str, Any]
 

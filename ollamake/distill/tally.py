@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ollamake.distill.answers import Answer
+from ollamake.asking.answers import Answer, Refusal
+from ollamake.asking.model import Model
 from ollamake.distill.rows import EMPTY, UNFINISHED
-from ollamake.distill.teacher import UNFIT, Refusal, Teacher
+from ollamake.distill.teacher import UNFIT
 from ollamake.errors import DataError
 
 IDS_SHOWN = 3
@@ -85,7 +86,7 @@ class Tally:
         return DataError("\n".join([problem, *self.lines()]), where=where, hint=f"{advice}; then `dvc repro`")
 
 
-def metrics_of(teacher: Teacher, tallies: Mapping[str, Tally]) -> dict[str, Any]:
+def metrics_of(teacher: Model, tallies: Mapping[str, Tally]) -> dict[str, Any]:
     """Return the content of metrics/distill.json: who answered, how it was asked, and the counts of each split."""
     versions = sum((tally.versions for tally in tallies.values()), Counter[str]())
     about = {"digest": teacher.digest, "options": teacher.options, "server_versions": dict(sorted(versions.items()))}

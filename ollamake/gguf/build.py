@@ -1,4 +1,4 @@
-"""From the trained model to the GGUF files: merged, written as F16, quantized."""
+"""From the trained model to the GGUF files: written as F16, quantized."""
 
 import time
 from collections.abc import Sequence
@@ -8,13 +8,12 @@ from pathlib import Path
 
 from ollamake.base import Base
 from ollamake.files import require_space
-from ollamake.gguf.merge import merge
 from ollamake.gguf.prompts import Prompts
 from ollamake.gguf.quantizations import QUANTIZATIONS, QuantizationName
 from ollamake.gguf.quantize import quantize
-from ollamake.gguf.write import declare_bos, set_add_bos, write_gguf
+from ollamake.gguf.write import lay_out, set_add_bos, write_gguf
 
-MERGED_BYTES, FILE_BYTES = 4, 2  # a parameter: in fp32 at most, in a GGUF at most
+FILE_BYTES = 2  # a parameter in a GGUF, at most
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,17 @@ def build(
     conversion; all else but BF16 comes from it. Raises DiskError, ConversionError.
     """
     names = tuple(dict.fromkeys(("F16", *asked)))
-    needed_bytes = (MERGED_BYTES + FILE_BYTES * len(names)) * parameters(base)
-    require_space(scratch, needed_bytes, "merging and converting the model")
+    require_space(scratch, FILE_BYTES * len(names) * parameters(base), "merging and converting the model")
     started = time.monotonic()
-    merged = scratch / "merged"
-    merge(base, tuned, merged)
-    declare_bos(merged, bool(prompts.bos))
-    # The file's own name of the model; the path of the merged folder would stand there instead.
+    folder = scratch / "model"
+    lay_out(base, folder, bos=bool(prompts.bos))
+    # The file's own name of the model; the name of the folder would stand there instead.
     name = f"{base.record['name']} fine-tuned"
     built: list[Built] = []
     for quantization in names:
         file = (out if quantization in asked else scratch) / f"model-{quantization}.gguf"
         if quantization in ("F16", "BF16"):
-            write_gguf(merged, file, quantization, name=name)
+            write_gguf(base, tuned, folder, file, quantization, name=name)
             set_add_bos(file, bool(prompts.bos))
         else:
             quantize(built[0].file, file, QUANTIZATIONS[quantization].file_type)

@@ -52,6 +52,8 @@ def prove(
         questions = [*probe, *fixtures] if built.name == served else probe
         examined.append(examine(built.file, base, prompts, QUANTIZATIONS[built.name], questions, max_new_tokens))
     trained = TrainedModel(base, tuned)
+    # All at once, which takes the fewest passes; below it is known.
+    trained.judge([said for one in examined for said in (*one.transcripts[: len(probe)], *one.forced)])
     proofs = []
     for built, one in zip(files, examined, strict=True):
         if built.name == "F16":  # the others are made of it, or by the same converter
@@ -62,7 +64,7 @@ def prove(
 
 def _verdict(built: Built, one: Examined, trained: TrainedModel, measured: int, prompts: Prompts) -> Proof:
     questions, transcripts = one.questions[:measured], one.transcripts[:measured]
-    judgements = [trained.judge(transcript) for transcript in transcripts]
+    judgements = trained.judge(transcripts)
     agreed = agreement.measure(transcripts, judgements)
     found = [
         *one.findings,
@@ -70,7 +72,7 @@ def _verdict(built: Built, one: Examined, trained: TrainedModel, measured: int, 
         *compare_stops(transcripts, judgements, prompts.end_ids),
     ]
     refuse_failures(found, built.file)
-    references = [trained.judge(transcript) for transcript in one.forced]
+    references = trained.judge(one.forced)
     worth = quality.measure(questions, transcripts, one.forced, references, prompts)
     return Proof(built, built.file.stat().st_size, agreed, worth, passed(found), one)
 

@@ -3,9 +3,7 @@
 import sys
 from pathlib import Path
 
-from ollamake.gguf.tool import run_module
-
-PACKAGE_ROOT = Path(__file__).parents[2]
+from ollamake.gguf.tool import PACKAGE_ROOT, run_module
 
 
 def quantize(source: Path, target: Path, file_type: int) -> None:
@@ -15,7 +13,8 @@ def quantize(source: Path, target: Path, file_type: int) -> None:
     to formats with blocks of 32, so a small model's Q4_K_M is mostly Q5_0 and larger than its name says.
     """
     arguments: list[str | Path] = [source.absolute(), target.absolute(), str(file_type)]
-    run_module("ollamake.gguf.quantize", arguments, folder=PACKAGE_ROOT, environment={})
+    module, tool = "ollamake.gguf.quantize", "llama.cpp's quantizer"
+    run_module(module, arguments, tool=tool, folder=PACKAGE_ROOT, environment={})
 
 
 def main(source: str, target: str, file_type: str) -> None:

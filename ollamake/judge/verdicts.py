@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ollamake.distill.answers import Answer
+from ollamake.asking.answers import Answer, Refusal
+from ollamake.asking.model import Model
 from ollamake.judge.pairs import Pair
 from ollamake.judge.question import Question, Ruling
 
@@ -41,15 +42,21 @@ class Verdict:
         return len({ruling.side for ruling in self.rulings}) > 1
 
 
-def verdict(pair: Pair, questions: Sequence[Question], replies: Sequence[Answer]) -> Verdict:
+def verdict(pair: Pair, questions: Sequence[Question], replies: Sequence[Answer | Refusal]) -> Verdict:
     """Return the verdict on a pair from the replies to its questions."""
     rulings = []
     for question, reply in zip(questions, replies, strict=True):
-        ruling = question.read(reply.text) if reply.done_reason == "stop" else None
+        ruling = question.read(reply.text) if isinstance(reply, Answer) and reply.done_reason == "stop" else None
         if ruling is None:
             return Verdict(pair, fault=_fault(reply))
         rulings.append(ruling)
     return Verdict(pair, tuple(rulings))
+
+
+def metrics_of(judge: Model, version: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the content of metrics/judge.json: who judged, how it was asked, and what it came to."""
+    about = {"judge_model": judge.name, "digest": judge.digest, "server_version": version, "options": judge.options}
+    return {**about, **summarize(verdicts)}
 
 
 def summarize(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -82,7 +89,9 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, (center - margin) / scale), min(1.0, (center + margin) / scale)
 
 
-def _fault(reply: Answer) -> str:
+def _fault(reply: Answer | Refusal) -> str:
+    if isinstance(reply, Refusal):
+        return reply.reason
     if reply.done_reason == "stop":
         return "is not in the form that was asked for"
     return "did not end within judge_max_new_tokens" if reply.done_reason == "length" else reply.done_reason

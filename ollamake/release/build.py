@@ -11,12 +11,12 @@ from ollamake.ollama.deploy import is_current
 from ollamake.ollama.receipt import SERVED, Proved, read_receipt
 from ollamake.ollama.served import ServedModel
 from ollamake.ollama.server import Server
+from ollamake.ollama.settings import RECEIPT, Settings, model_to_serve
 from ollamake.ollama.version import require_version
 from ollamake.release import lock, repository
 from ollamake.release.channels import CHANNELS
 from ollamake.release.errors import ReleaseError
 from ollamake.release.lock import BUILD
-from stages import export
 
 METRICS = Path("metrics")
 GATE = METRICS / "gate.json"
@@ -48,7 +48,7 @@ def read_build(server: Server) -> Build:
     repository.require_committed(lock.inputs(stages))
     lock.require_current()
     _require_passed_gate()
-    model = export.model_to_serve(params.select(export.Params, content))
+    model = model_to_serve(params.select(Settings, content))
     if model.name.rpartition(":")[2] in CHANNELS:
         raise ReleaseError(
             f"ollama_model is {model.written_name}, which `release` keeps for itself: every build would move it",
@@ -67,10 +67,10 @@ def _require_passed_gate() -> None:
 
 
 def _proof(server: Server, model: ServedModel) -> Proved:
-    receipt = read_receipt(export.RECEIPT)
+    receipt = read_receipt(RECEIPT)
     if receipt is None or receipt.model != model.written_name or receipt.proved is None or receipt.status != SERVED:
         why = receipt.status if receipt and receipt.model == model.written_name else "no export of this model"
-        raise ReleaseError(f"the model is not served and proved: {why}", where=str(export.RECEIPT), hint=EXPORT)
+        raise ReleaseError(f"the model is not served and proved: {why}", where=str(RECEIPT), hint=EXPORT)
     if not is_current(server, require_version(server), model, receipt.proved):
         raise ReleaseError(
             f"{model.name} is not, or no longer, what the last export proved at {receipt.proved.server}",
@@ -84,6 +84,14 @@ def scores() -> dict[str, Any]:
     """Return the scores that the gate compared: base, tuned, the release before, with intervals."""
     found: dict[str, Any] = read_json(GATE)
     return found
+
+
+def judgement() -> dict[str, Any]:
+    """Return what a judge said of the build; empty where nobody was asked."""
+    with contextlib.suppress(FileNotFoundError):
+        found: dict[str, Any] = read_json(METRICS / "judge.json")
+        return {} if found["judge_model"] == "none" else found
+    return {}
 
 
 def parity() -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
+from ollamake.base import RECORD
 from ollamake.errors import ServerError
 from ollamake.files import read_json, write_json
 from ollamake.release import repository
-from ollamake.release.build import EXPORT, ITEMS, Build, parity, read_build, rows, scores
+from ollamake.release.build import EXPORT, ITEMS, Build, judgement, parity, read_build, rows, scores
 from ollamake.release.channels import CANDIDATE, TagServer, move
 from ollamake.release.errors import ReleaseError
 from ollamake.release.items import keep_items
@@ -23,7 +23,6 @@ from ollamake.release.record import (
     tag_of,
 )
 from ollamake.release.version import Part, bumped, numbers
-from stages import export
 
 
 def create(server: TagServer, version: str | None, part: Part) -> Record:
@@ -102,7 +101,7 @@ def _undone_on_failure(server: TagServer, version: str, tag: str, made: bool) ->
 
 
 def _record(build: Build, version: str, tag: str, content: str, items: dict[str, object]) -> Record:
-    model, base = build.model, read_json(Path(export.BASE))
+    model, base = build.model, read_json(RECORD)
     return Record(
         version=version,
         name=build.name,
@@ -115,6 +114,7 @@ def _record(build: Build, version: str, tag: str, content: str, items: dict[str,
         data=build.data,
         rows=rows(),
         scores=scores(),
+        judge=judgement(),
         items=items,
         parity=parity(),
         serving=model.serving,

@@ -10,13 +10,12 @@ from pathlib import Path
 from ollamake.base import store
 from ollamake.files import sha256
 from ollamake.ollama import deploy as export
+from ollamake.ollama.settings import GGUF
 from ollamake.ollama.version import require_version
 from ollamake.release.channels import PROD, TagServer, point, read_channels
 from ollamake.release.errors import ReleaseError
 from ollamake.release.prove import prove
 from ollamake.release.record import Record, read_record, recorded_model
-
-GGUF = Path("models/gguf")
 
 
 def deploy(server: TagServer, version: str | None) -> tuple[Record, dict[str, str]]:

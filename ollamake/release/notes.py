@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from ollamake.judge.page import summary_line
 from ollamake.release.changes import (
     Change,
     Score,
@@ -36,7 +37,7 @@ def differences(old: Record, new: Record) -> str:
         "Model": model_changes(old, new),
     }
     texts = [f"## {title}\n\n{_changes(found, old.version, new.version)}" for title, found in sections.items()]
-    return "\n\n".join([*texts, f"## Scores\n\n{_scores(old, new)}"])
+    return "\n\n".join([*texts, f"## Scores\n\n{_scores(old, new)}", *_judgements(old, new)])
 
 
 def _first(record: Record) -> str:
@@ -44,7 +45,7 @@ def _first(record: Record) -> str:
     base = f"{record.base['name']}, {rows} conversations" if rows else record.base["name"]
     columns = ["score", record.version]
     lines = [[heading(name), score_text(name, score)] for name, score in scores(record).items()]
-    return f"The first release: {base}\n\n## Scores\n\n{_table(columns, lines)}"
+    return "\n\n".join([f"The first release: {base}\n\n## Scores\n\n{_table(columns, lines)}", *_judgements(record)])
 
 
 def _changes(changes: Sequence[Change], old: str, new: str) -> str:
@@ -64,6 +65,19 @@ def _scores(old: Record, new: Record) -> str:
         return f"{table}\n\nThe two share no test item, so that small differences say nothing."
     sets = "the same" if old.items["ids"] == new.items["ids"] else f"{old.items['items']:,} and {new.items['items']:,}"
     return f"{table}\n\n95 % intervals; differences on the {shared:,} test items that both answered ({sets})."
+
+
+def _judgements(*records: Record) -> list[str]:
+    """Return the section about the judge, in which a line says what it came to for each release; none without one."""
+    if not any(record.judge for record in records):
+        return []
+    lines = [f"- {record.version}: {_judgement(record) or 'nobody was asked'}" for record in records]
+    return ["\n".join(["## Judge", "", *lines])]
+
+
+def _judgement(record: Record) -> str:
+    found = record.judge
+    return f"`{found['judge_model']}` ({found['digest'][:12]}), {summary_line(found)}" if found else ""
 
 
 def _standing(name: str, found: Mapping[str, Score]) -> str:

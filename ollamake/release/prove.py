@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from ollamake.ollama.deploy import listed
 from ollamake.ollama.gguf_header import TOKENS, begin_of_text, read_header
@@ -21,18 +22,24 @@ def evidence_of(proof: Proof, gguf: Path) -> Evidence:
     return Evidence(proof=proof, header={key: value for key, value in header.items() if key != TOKENS}, begin=begin)
 
 
+def header_of(record: Record) -> dict[str, Any]:
+    """Return the metadata of the release's GGUF, as far as the checks read it. Raises ReleaseError."""
+    evidence = read_evidence(record)
+    header = dict(evidence.header)
+    if evidence.begin:
+        header[TOKENS] = [evidence.begin] * (header[BEGIN_ID] + 1)  # the only token that the checks look up
+    return header
+
+
 def prove(server: TagServer, record: Record) -> dict[str, str]:
     """Return the checks that the release's own tag passed just now.
 
     Raises ReleaseError for a release that is not in the server, and with what each check found where one failed.
     """
     require_there(server, record, server.digests())
-    evidence = read_evidence(record)
-    header = dict(evidence.header)
-    if evidence.begin:
-        header[TOKENS] = [evidence.begin] * (header[BEGIN_ID] + 1)  # the only token that the checks look up
-    print(f"proving {record.tag} on {len(evidence.proof.prompts)} prompts", file=sys.stderr, flush=True)
-    findings = verify(server, record.tag, recorded_model(record, Path(record.serving.gguf)), header)
+    model, header = recorded_model(record, Path(record.serving.gguf)), header_of(record)
+    print(f"proving {record.tag} on {len(model.proof.prompts)} prompts", file=sys.stderr, flush=True)
+    findings = verify(server, record.tag, model, header)
     if not all(finding.enough for finding in findings):
         raise ReleaseError(
             "\n".join([f"{record.tag} does not behave as it was released", *listed(findings)]),

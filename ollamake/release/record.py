@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ollamake.files import read_json
 from ollamake.ollama.modelfile import Modelfile, Parameter
@@ -25,8 +25,9 @@ class Record(BaseModel):
     """releases/<version>.json. A field that an older ollamake does not know is left alone.
 
     `content` is the sha256 of what is served (see `content_hash`), `tag` the tag in Ollama that never moves, `data` the
-    md5 of every data file in dvc.lock, `rows` their rows, `scores` metrics/gate.json as it stood, `parity`
-    metrics/convert.json, `tag_digest` and `blobs` what the server that made it calls it.
+    md5 of every data file in dvc.lock, `rows` their rows, `scores` metrics/gate.json as it stood, `judge`
+    metrics/judge.json if a judge ruled, `parity` metrics/convert.json, `tag_digest` and `blobs` what the server that
+    made it calls it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +42,7 @@ class Record(BaseModel):
     data: dict[str, str]
     rows: dict[str, int]
     scores: dict[str, Any]
+    judge: dict[str, Any] = Field(default_factory=dict)
     items: dict[str, Any]
     parity: dict[str, Any]
     serving: Serving

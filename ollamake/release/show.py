@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ollamake.judge.page import summary_line
 from ollamake.release.changes import scores
 from ollamake.release.channels import CHANNELS, read_channels, served_versions
 from ollamake.release.notes import score_text
@@ -65,7 +66,8 @@ def describe(record: Record) -> str:
         f"{record.serving.sha256}",
     }
     figures = {heading(name): score_text(name, score) for name, score in scores(record).items()}
-    sections = {"data": _data(record), "scores": figures, "checks": record.checks, "params": _params(record)}
+    scored = {"data": _data(record), "scores": figures, "judge": _judge(record)}
+    sections = {**scored, "checks": record.checks, "params": _params(record)}
     text = "\n".join(f"{name:<9} {value}" for name, value in lines.items())
     return "\n\n".join([text, *(f"{title}\n{_indented(content)}" for title, content in sections.items() if content)])
 
@@ -73,6 +75,11 @@ def describe(record: Record) -> str:
 def _data(record: Record) -> dict[str, str]:
     rows = {split: f"{count:,} conversations" for split, count in record.rows.items()}
     return {**rows, **{path: f"md5 {digest}" for path, digest in record.data.items()}}
+
+
+def _judge(record: Record) -> dict[str, str]:
+    found = record.judge
+    return {"model": f"{found['judge_model']}, {found['digest']}", "verdict": summary_line(found)} if found else {}
 
 
 def _params(record: Record) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Greedy answers to the prompts, many at a time, and the same ones as if each were asked alone."""
 
-import os.path
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from ollamake.progress import Advance
@@ -111,7 +111,8 @@ def _read_once(model: Any, batch: Sequence[Item]) -> tuple[int, Any]:
 
     cache = DynamicCache(config=model.config)
     # The last token of a prompt gives the first one of its answer, so it is read with each prompt.
-    shared = os.path.commonprefix([item.prompt_ids[:-1] for item in batch])
+    columns = zip(*(item.prompt_ids[:-1] for item in batch), strict=False)
+    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
     # A sliding window counts places in the row: the gap behind what is shared would narrow it.
     if len(batch) == 1 or not shared or any(layer.is_sliding for layer in cache.layers):
         return 0, None

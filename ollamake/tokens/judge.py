@@ -1,8 +1,9 @@
-"""When a tokenized split is no good to train or score on."""
+"""What tokenize refuses: rows longer than the base model reads, splits that are no good to train or score on."""
 
 from pathlib import Path
 
-from ollamake.errors import DataError
+from ollamake.base import Base
+from ollamake.errors import DataError, ParamsError
 from ollamake.tokens.row import (
     CONTROL,
     DOWN,
@@ -38,6 +39,16 @@ ADVICE = {
     NO_THUMB: "`task: sft` suits them; kto takes rows with a thumb, such as label: true or false",
     REJECTED_ONLY: "`task: dpo` suits them; kto takes rows with a thumb, such as label: true or false",
 }
+
+
+def refuse_length(max_length: int, base: Base) -> None:
+    """Raise ParamsError when the base model was not made for so long a sequence."""
+    if max_length > base.context_length:
+        raise ParamsError(
+            f"max_length is {max_length}, but {base.record['name']} reads {base.context_length} tokens at most",
+            where="params.yaml",
+            hint=f"`dvc exp run -S max_length={base.context_length}`, or a base model with a longer context",
+        )
 
 
 def refuse_split(name: str, tally: Tally, source: Path, max_rejected_fraction: float) -> None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ollamake.errors import ParamsError
 from ollamake.training.adapter import adapter_config, moves_base
+from ollamake.training.refusal import refusal
 from ollamake.training.settings import Settings
 
 
@@ -19,7 +19,7 @@ def refuse_unfit(model: Any, settings: Settings) -> None:
         # Experts are one parameter for all of them, not layers; PEFT knows some of their names of old.
         convert_peft_config_for_transformers(config, model, conversions=None)
     except ValueError as error:  # one of two matrices that are one parameter
-        raise _refusal(f"lora_target_modules: {error}", "name them all, or all-linear") from error
+        raise refusal(f"lora_target_modules: {error}", "name them all, or all-linear") from error
     if config.target_modules == "all-linear":
         targeted = layers
     else:
@@ -50,7 +50,7 @@ def refuse_missing(modules: set[str], layers: dict[str, Any]) -> None:
     """Raise ParamsError when a name fits no layer."""
     names = {_last(name) for name in layers}
     if missing := sorted(modules - names):
-        raise _refusal(
+        raise refusal(
             f"lora_target_modules: the base model has no layer named {', '.join(missing)} that can have an adapter",
             f"all-linear, or some of: {' '.join(sorted(names))} (with spaces between)",
         )
@@ -60,9 +60,9 @@ def refuse_without_bias(model: Any, targeted: dict[str, Any], bias: str) -> None
     """Raise ParamsError when biases shall be trained and there are none."""
     anywhere = any(_last(name) == "bias" for name, _ in model.named_parameters())
     if not anywhere:
-        raise _refusal(f"lora_bias: {bias}, but the base model has no biases", "`dvc exp run -S lora_bias=none`")
+        raise refusal(f"lora_bias: {bias}, but the base model has no biases", "`dvc exp run -S lora_bias=none`")
     if bias == "lora_only" and all(layer.bias is None for layer in targeted.values()):
-        raise _refusal(
+        raise refusal(
             "lora_bias: lora_only, but the layers with an adapter have no biases", "`dvc exp run -S lora_bias=all`"
         )
 
@@ -76,7 +76,7 @@ def refuse_for_experts(settings: Settings) -> None:
         "method=lora": settings.method == "qlora",
     }
     if changes := [change for change, wrong in impossible.items() if wrong]:
-        raise _refusal(
+        raise refusal(
             f"{', '.join(change.partition('=')[0] for change in changes)}: not possible for an adapter on the experts "
             "of this base model",
             f"`dvc exp run {' '.join(f'-S {change}' for change in changes)}`, or name the layers of the attention in "
@@ -89,14 +89,14 @@ def refuse_immovable(targeted: dict[str, Any], settings: Settings) -> None:
     from transformers.pytorch_utils import Conv1D
 
     if settings.lora_init == "olora" and any(isinstance(layer, Conv1D) for layer in targeted.values()):
-        raise _refusal(  # PEFT 0.21 forgets that they are stored the other way round
+        raise refusal(  # PEFT 0.21 forgets that they are stored the other way round
             "lora_init: olora does not work with the Conv1D layers of this base model",
             "`dvc exp run -S lora_init=pissa`",
         )
     sizes = {name: min(layer.weight.shape) for name, layer in targeted.items()}
     smallest = min(sizes, key=sizes.__getitem__)
     if settings.lora_rank > sizes[smallest]:
-        raise _refusal(
+        raise refusal(
             f"lora_rank: {settings.lora_rank}, but lora_init: {settings.lora_init} takes the adapter out of the "
             f"weights, and those of {smallest} have {sizes[smallest]} dimensions",
             f"`dvc exp run -S lora_rank={sizes[smallest]}`, or `-S lora_init=default`",
@@ -105,7 +105,3 @@ def refuse_immovable(targeted: dict[str, Any], settings: Settings) -> None:
 
 def _last(name: str) -> str:
     return name.rpartition(".")[2]
-
-
-def _refusal(problem: str, hint: str) -> ParamsError:
-    return ParamsError(problem, where="params.yaml", hint=hint)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from shutil import which
 from typing import Any
 
-from ollamake.errors import ParamsError
+from ollamake.training.refusal import refusal
 from ollamake.training.settings import Settings
 
 INSTALL = "`pip install liger-kernel==0.8.5` in .venv"
@@ -26,22 +26,18 @@ def refuse_kernels(settings: Settings, architecture: str) -> None:
 
     compiler = os.environ.get("CXX") or "g++"
     if settings.torch_compile and not (cuda.is_available() or which(compiler)):
-        raise _refusal(
+        raise refusal(
             f"torch_compile: without a GPU it needs a C++ compiler, and there is no {compiler} here",
             "install it, or `dvc exp run -S torch_compile=false`",
         )
     if not settings.liger_kernel:
         return
     if not cuda.is_available():
-        raise _refusal("liger_kernel: its kernels run on GPUs, and there is none here", WITHOUT_LIGER)
+        raise refusal("liger_kernel: its kernels run on GPUs, and there is none here", WITHOUT_LIGER)
     if find_spec("liger_kernel") is None:
-        raise _refusal(
+        raise refusal(
             "liger_kernel needs the package liger-kernel, which is not installed", f"{INSTALL}, or {WITHOUT_LIGER}"
         )
     # An optional package: nothing that the lock file names may depend on its being there.
     if architecture not in import_module("liger_kernel.transformers.monkey_patch").MODEL_TYPE_TO_APPLY_LIGER_FN:
-        raise _refusal(f"liger_kernel: Liger has no kernels for {architecture}", WITHOUT_LIGER)
-
-
-def _refusal(problem: str, hint: str) -> ParamsError:
-    return ParamsError(problem, where="params.yaml", hint=hint)
+        raise refusal(f"liger_kernel: Liger has no kernels for {architecture}", WITHOUT_LIGER)

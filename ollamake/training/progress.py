@@ -99,7 +99,7 @@ class Lines:
     def step(self, done: int, figures: Mapping[str, Any]) -> None:
         """Say how far it is, when it is time to."""
         now = time.monotonic()
-        if now - self.said >= LINE_SECONDS:
+        if done > self.first and now - self.said >= LINE_SECONDS:  # a resumed training may have no step left to take
             self.said = now
             left = (now - self.started) / (done - self.first) * (self.total - done)
             self.say(f"train: step {done} of {self.total}, about {left:.0f} s left: {described(figures, ON_A_LINE)}")

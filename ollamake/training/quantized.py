@@ -5,8 +5,8 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from ollamake.errors import ParamsError
 from ollamake.quiet import quiet_loading
+from ollamake.training.refusal import refusal
 from ollamake.training.settings import Settings
 
 # CUDA compute capability from which bitsandbytes has kernels: its installation page.
@@ -23,18 +23,18 @@ def refuse_unable(settings: Settings) -> None:
         return
     what, way_out = wishes[0]
     if find_spec("bitsandbytes") is None:
-        raise _refusal(f"{what} needs the package bitsandbytes, which is not installed", f"{INSTALL}, or {way_out}")
+        raise refusal(f"{what} needs the package bitsandbytes, which is not installed", f"{INSTALL}, or {way_out}")
     import torch
 
     if torch.cuda.is_available():
         refuse_old_gpu(settings, torch.cuda.get_device_capability(), bf16=torch.cuda.is_bf16_supported(False))
     elif settings.optimizer.startswith("paged"):
-        raise _refusal(
+        raise refusal(
             f"optimizer: {settings.optimizer} moves its states out of a GPU's memory, and there is no GPU here",
             f"`dvc exp run -S optimizer={settings.optimizer.removeprefix('paged_')}` takes the same steps",
         )
     if broken := _broken():
-        raise _refusal(f"{what} needs bitsandbytes, which does not load here: {broken}", way_out)
+        raise refusal(f"{what} needs bitsandbytes, which does not load here: {broken}", way_out)
 
 
 def leave_out(settings: Settings) -> None:
@@ -48,13 +48,13 @@ def refuse_old_gpu(settings: Settings, capability: tuple[int, int], *, bf16: boo
     if settings.method != "qlora":
         return
     if capability < OLDEST_GPU[settings.qlora_bits]:
-        raise _refusal(
+        raise refusal(
             f"qlora_bits: {settings.qlora_bits} needs a GPU of compute capability "
             f"{'.'.join(map(str, OLDEST_GPU[settings.qlora_bits]))}, this one has {'.'.join(map(str, capability))}",
             "`dvc exp run -S method=lora`" if capability < OLDEST_GPU[4] else "`dvc exp run -S qlora_bits=4`",
         )
     if settings.qlora_compute == "bf16" and not bf16:
-        raise _refusal("qlora_compute: this GPU has no bfloat16", "`dvc exp run -S qlora_compute=fp16`")
+        raise refusal("qlora_compute: this GPU has no bfloat16", "`dvc exp run -S qlora_compute=fp16`")
 
 
 def quantization(settings: Settings, *, bf16: bool) -> Any:
@@ -116,7 +116,3 @@ def _broken() -> str:
     except (ImportError, OSError, RuntimeError) as error:
         return str(error).splitlines()[0]
     return str(lib.error_msg).splitlines()[0] if isinstance(lib, ErrorHandlerMockBNBNativeLibrary) else ""
-
-
-def _refusal(problem: str, hint: str) -> ParamsError:
-    return ParamsError(problem, where="params.yaml", hint=hint)

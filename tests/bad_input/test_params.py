@@ -11,7 +11,7 @@ from dvc.utils.serialize import load_yaml
 
 from ollamake import params, preflight
 from ollamake.errors import OllamakeError, ParamsError
-from stages.tokenize import refuse_length
+from ollamake.tokens.judge import refuse_length
 from tests.contract.graph import ROOT, read_yaml
 
 GOOD = (ROOT / "params.yaml").read_text()

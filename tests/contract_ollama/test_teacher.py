@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from ollamake.distill.answers import Answer
-from ollamake.distill.teacher import UNFIT, Refusal, Teacher, TeacherServer
+from ollamake.asking.answers import Answer, Refusal
+from ollamake.asking.model import Model
+from ollamake.distill.teacher import UNFIT, TeacherServer
 from ollamake.errors import ServerError
 from ollamake.ollama.address import parse_address
 from ollamake.ollama.http_server import HttpServer
@@ -26,21 +27,21 @@ def school(server: HttpServer) -> Iterator[TeacherServer]:
 
 
 @pytest.fixture
-def teacher(server: HttpServer, school: TeacherServer, model: ServedModel) -> Teacher:
+def teacher(server: HttpServer, school: TeacherServer, model: ServedModel) -> Model:
     """The tiny model in that server."""
     server.upload(model.gguf, model.serving.sha256)
     server.create(model.name, model.serving.sha256, model.modelfile)
     return school.find(model.name, OPTIONS)[0]
 
 
-def by_hand(school: TeacherServer, teacher: Teacher, messages: list[dict[str, str]]) -> dict[str, object]:
+def by_hand(school: TeacherServer, teacher: Model, messages: list[dict[str, str]]) -> dict[str, object]:
     """The reply to a request without a stream."""
     body = {"model": teacher.name, "messages": messages, "stream": False, "options": OPTIONS}
     return httpx.post(f"{school.url}/api/chat", json=body, timeout=600).json()
 
 
 def test_a_teacher_is_found_by_its_name_with_and_without_tag_in_any_case(
-    server: HttpServer, school: TeacherServer, teacher: Teacher
+    server: HttpServer, school: TeacherServer, teacher: Model
 ) -> None:
     assert teacher.digest == server.digest(teacher.name)
     assert not teacher.thinks
@@ -49,12 +50,12 @@ def test_a_teacher_is_found_by_its_name_with_and_without_tag_in_any_case(
         assert (found.key, version) == (teacher.key, server.version())
 
 
-def test_the_penalty_of_the_model_stays_its_own(teacher: Teacher) -> None:
+def test_the_penalty_of_the_model_stays_its_own(teacher: Model) -> None:
     assert PARAMETERS["repeat_penalty"] != 1.0
     assert teacher.options == OPTIONS
 
 
-def test_an_answer_comes_whole_with_its_end_and_its_length(school: TeacherServer, teacher: Teacher) -> None:
+def test_an_answer_comes_whole_with_its_end_and_its_length(school: TeacherServer, teacher: Model) -> None:
     version = school.version()
     for messages in CONVERSATIONS:
         reply = by_hand(school, teacher, messages)
@@ -62,13 +63,13 @@ def test_an_answer_comes_whole_with_its_end_and_its_length(school: TeacherServer
         assert given == Answer(reply["message"]["content"], reply["done_reason"], reply.get("eval_count", 0), version)
 
 
-def test_an_answer_that_is_cut_says_so(school: TeacherServer, teacher: Teacher) -> None:
-    short = Teacher(teacher.name, teacher.digest, {**OPTIONS, "num_predict": 2}, thinks=False)
+def test_an_answer_that_is_cut_says_so(school: TeacherServer, teacher: Model) -> None:
+    short = Model(teacher.name, teacher.digest, {**OPTIONS, "num_predict": 2}, thinks=False)
     reasons = {school.answer(short, messages, "v").done_reason for messages in CONVERSATIONS}
     assert "length" in reasons
 
 
-def test_a_prompt_that_does_not_fit_is_refused_and_not_shortened(school: TeacherServer, teacher: Teacher) -> None:
+def test_a_prompt_that_does_not_fit_is_refused_and_not_shortened(school: TeacherServer, teacher: Model) -> None:
     turns = [("user", "word " * 100), ("assistant", "b"), ("user", "c")]
     messages = [{"role": role, "content": text} for role, text in turns]
     refusal = school.answer(teacher, messages, "v")
@@ -76,13 +77,13 @@ def test_a_prompt_that_does_not_fit_is_refused_and_not_shortened(school: Teacher
     assert refusal.reason == UNFIT
 
 
-def test_a_teacher_that_is_not_there_is_told_with_those_that_are(school: TeacherServer, teacher: Teacher) -> None:
+def test_a_teacher_that_is_not_there_is_told_with_those_that_are(school: TeacherServer, teacher: Model) -> None:
     with pytest.raises(ServerError, match="there is no model ollamake-nobody/nothing; there are: ") as failure:
         school.find("ollamake-nobody/nothing", OPTIONS)
     assert teacher.full_name in failure.value.problem or "…" in failure.value.problem
 
 
-def test_a_teacher_that_vanishes_ends_the_asking(server: HttpServer, school: TeacherServer, teacher: Teacher) -> None:
+def test_a_teacher_that_vanishes_ends_the_asking(server: HttpServer, school: TeacherServer, teacher: Model) -> None:
     server.delete(teacher.full_name)
     with pytest.raises(ServerError, match="the model has vanished from the server"):
         school.answer(teacher, CONVERSATIONS[0], "v")
@@ -96,7 +97,7 @@ def line(text: str, **fields: object) -> bytes:
 def answer_of(port: int) -> Answer | Refusal:
     """Ask whatever is at a port."""
     with TeacherServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as school:
-        return school.answer(Teacher("a", "0" * 64, OPTIONS, thinks=False), CONVERSATIONS[0], "v")
+        return school.answer(Model("a", "0" * 64, OPTIONS, thinks=False), CONVERSATIONS[0], "v")
 
 
 @pytest.mark.parametrize("end", ["\u0085", "\u2028"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from ollamake.base import Base
 from ollamake.errors import ConversionError, DiskError, ParityError
 from ollamake.files import read_json, sha256, write_json, write_jsonl
 from ollamake.gguf import build, write
@@ -182,15 +183,16 @@ def test_a_template_that_opens_with_bos_leaves_it_to_the_server(workspace):
 
 @pytest.mark.slow
 def test_a_failed_proof_leaves_no_model(workspace, monkeypatch):
-    merged = build.merge
+    from gguf import GGUFReader
 
-    def merge_and_spoil(base, tuned, into):
-        merged(base, tuned, into)
-        weights = load_file(into / "model.safetensors")
-        weights["model.layers.0.self_attn.v_proj.weight"] *= -1
-        save_file(weights, into / "model.safetensors", metadata={"format": "pt"})
+    def write_and_spoil(base, tuned, folder, file, number_format, *, name):
+        write.write_gguf(base, tuned, folder, file, number_format, name=name)
+        reader = GGUFReader(file, "r+")
+        values = next(tensor for tensor in reader.tensors if tensor.name == "blk.0.attn_v.weight")
+        values.data[:] *= -1
+        reader.data.flush()
 
-    monkeypatch.setattr(build, "merge", merge_and_spoil)
+    monkeypatch.setattr(build, "write_gguf", write_and_spoil)
     with pytest.raises(ParityError) as caught:
         convert.main(parameters())
     assert caught.value.where == "model-F16.gguf"
@@ -215,19 +217,22 @@ def test_a_full_disk_is_noticed_before_any_work(workspace, monkeypatch):
     assert left_over(workspace) == set()
 
 
-def test_a_missing_converter_is_named_with_the_command_that_brings_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "CONVERTER", tmp_path / "nowhere")
+def test_a_missing_converter_is_named_with_the_command_that_brings_it(workspace, monkeypatch):
+    monkeypatch.setattr(write, "CONVERTER", Path("nowhere"))
     with pytest.raises(ConversionError) as caught:
-        write.write_gguf(tmp_path, tmp_path / "out.gguf", "F16", name="tiny")
+        convert.main(parameters())
     assert caught.value.hint == "`make setup`"
+    assert left_over(workspace) == set()
 
 
 def test_a_converter_that_fails_says_why(tiny_base, tmp_path):
-    folder = tmp_path / "merged"
-    shutil.copytree(tiny_base, folder)
-    write_json(folder / "config.json", {**read_json(folder / "config.json"), "architectures": ["NoSuchModel"]})
-    with pytest.raises(ConversionError, match="NoSuchModel is not supported"):
-        write.write_gguf(folder, tmp_path / "out.gguf", "F16", name="tiny")
+    base, folder = Base(tiny_base, {"name": "tiny"}), tmp_path / "model"
+    write.lay_out(base, folder, bos=False)
+    write_json(folder / "config.json", {**base.config, "architectures": ["NoSuchModel"]})
+    with pytest.raises(
+        ConversionError, match=r"converter failed with exit code 1\n(.*\n)*.*NoSuchModel is not supported"
+    ):
+        write.write_gguf(base, write_adapter(tmp_path / "tuned"), folder, tmp_path / "out.gguf", "F16", name="tiny")
     assert not (tmp_path / "out.gguf").exists()
 
 
@@ -249,7 +254,7 @@ def test_parameters_that_cannot_work_are_refused(wrong):
 def test_what_a_killed_run_left_is_removed_by_the_next_and_what_is_in_use_is_not(tmp_path):
     left = tmp_path / "tmp" / "left"
     left.mkdir(parents=True)
-    (left / "merged.safetensors").write_text("large")
+    (left / "model-F16.gguf").write_text("large")
     with scratch_folder(tmp_path / "tmp") as first, scratch_folder(tmp_path / "tmp") as second:
         assert first.is_dir()
         assert second.is_dir()
@@ -257,8 +262,9 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_what_is_in_use_is_not
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_the_stage_file_starts_without_heavy_libraries():
+@pytest.mark.parametrize("modules", ["stages.convert", "ollamake.gguf.build, ollamake.gguf.proof"])
+def test_the_stage_holds_no_heavy_libraries_while_the_converter_runs(modules):
     heavy = ("torch", "transformers", "peft", "gguf", "xllamacpp", "cyllama")
-    code = f"import sys, stages.convert; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from ollamake.asking.answers import Answer, Answers, Refusal
+from ollamake.asking.model import Model
 from ollamake.base import store
-from ollamake.distill.answers import Answer, Answers
 from ollamake.distill.lesson import Lesson
 from ollamake.distill.rows import EMPTY, NO_TEXT, UNFINISHED, fault_of, prompt_key, prompt_of, read_rows, with_answer
-from ollamake.distill.teacher import Refusal, Teacher
 from ollamake.errors import DataError, ServerError
 from ollamake.files import read_json
 from tests.contract.graph import ROOT
@@ -37,7 +37,7 @@ def answer(text: str = "By machine.", done_reason: str = "stop") -> Answer:
 @pytest.fixture
 def lesson():
     paths = {name: Path(f"data/prepared/{name}.jsonl") for name in SPLITS}
-    with Answers(store() / "teacher/key", {}) as answers:
+    with Answers(store() / "teacher/key", {}, "teacher") as answers:
         yield Lesson(paths, "", answers, 0.25)
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_learnt_has_a_reason(reply, fault):
 def test_the_folder_of_the_answers_is_told_by_all_that_decides_them():
     def key(**changes: object) -> str:
         given = {"name": "a", "digest": "1" * 64, "options": {"seed": 1, "num_ctx": 8}, "thinks": False}
-        return Teacher(**{**given, **changes}).key
+        return Model(**{**given, **changes}).key
 
     others = [{"digest": "2" * 64}, {"options": {"seed": 2, "num_ctx": 8}}, {"options": {"seed": 1}}, {"thinks": True}]
     assert len({key(), *(key(**change) for change in others)}) == 5

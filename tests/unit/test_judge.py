@@ -12,12 +12,13 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from ollamake.distill.answers import Answer
+from ollamake.asking.answers import Answer, Refusal
 from ollamake.errors import DataError, ServerError
 from ollamake.files import read_json, write_jsonl
 from ollamake.judge.page import page
 from ollamake.judge.pairs import Pair
 from ollamake.judge.question import SCHEMA, Question
+from ollamake.judge.server import JudgeServer
 from ollamake.judge.verdicts import Verdict, summarize, verdict, wilson
 from ollamake.ollama import retry
 from stages.judge import METRICS, PAGE, Params, main
@@ -206,6 +207,19 @@ def test_what_was_ruled_before_the_server_went_is_kept(standin, monkeypatch, cap
     standin.faults.clear()
     judge()
     assert len(asked) == 10
+
+
+def test_ctrl_c_keeps_what_was_ruled(standin, monkeypatch, capsys):
+    def rule(server: JudgeServer, *arguments: Any, ask=JudgeServer.rule) -> Answer | Refusal:
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return ask(server, *arguments)
+
+    asked = think(standin, monkeypatch, honest)
+    monkeypatch.setattr(JudgeServer, "rule", rule)
+    with pytest.raises(KeyboardInterrupt):
+        judge(judge_parallel=1)
+    assert "3 rulings are kept; `dvc repro judge` asks for the others only\n" in capsys.readouterr().err
 
 
 def test_a_judge_replaced_meanwhile_counts_for_nothing(standin, monkeypatch, workspace):

@@ -9,7 +9,9 @@ import torch
 from ollamake.base import Base
 from ollamake.errors import DiskError, ParamsError
 from ollamake.files import read_json
-from ollamake.gguf.merge import load_trained, merge
+from ollamake.gguf.merge import TrainedWeights
+from ollamake.gguf.whole import load_trained, save_merged
+from ollamake.gguf.write import lay_out
 from ollamake.labels import IGNORE_INDEX
 from ollamake.quiet import quiet_loading
 from ollamake.scoring.tuned import load_tuned
@@ -100,10 +102,22 @@ def untouched(base):
         return logits(load_model(base, settings(method="full"), torch.device("cpu")).eval())
 
 
+def write_merged(base, tuned, into):
+    """Write the weights that the converter is given, in a folder of their own."""
+    from safetensors.torch import save_file
+
+    lay_out(base, into, bos=False)
+    weights = TrainedWeights(base.folder, tuned)
+    if weights.by_name:
+        save_file({name: weights.read(name) for name in weights.stored}, into / "model.safetensors", {"format": "pt"})
+    else:
+        save_merged(base.folder, tuned, into)
+
+
 def merged_logits(base, tuned, into):
     from transformers import AutoModelForCausalLM
 
-    merge(base, tuned, into)
+    write_merged(base, tuned, into)
     with quiet_loading():
         return logits(AutoModelForCausalLM.from_pretrained(into, dtype=torch.float32).eval())
 
@@ -114,7 +128,7 @@ def assert_kept(model, base, tolerance=1e-5):
     expected = logits(model)
     assert apart(untouched(base), expected) > 0.05  # it has learnt
     assert apart(logits(load_tuned(base, train.TUNED, "fp32")), expected) < tolerance
-    assert apart(logits(load_trained(base, train.TUNED)), expected) < tolerance
+    assert apart(logits(load_trained(base.folder, train.TUNED)), expected) < tolerance
     assert apart(merged_logits(base, train.TUNED, Path("merged")), expected) < tolerance
     for file in train.TUNED.iterdir():
         assert str(base.folder).encode() not in file.read_bytes()

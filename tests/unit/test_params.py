@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 from pydantic import PositiveInt
 
+import stages
 from ollamake import params
 from ollamake.errors import ParamsError
 from ollamake.ollama.names import ModelName
@@ -92,6 +95,17 @@ def test_a_long_value_is_shown_by_its_beginning():
     [finding] = params.findings({"learning_rate": 0.1, "lora_rank": "x" * 5000}, {"train": Train})
     assert "but it is 'xxx" in finding
     assert len(finding) < 200
+
+
+def test_a_module_among_the_stages_that_declares_no_parameters_is_left_out(tmp_path, monkeypatch):
+    (tmp_path / "arithmetic.py").write_text("def half(number):\n    return number / 2\n")
+    monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "stages.arithmetic", None)  # taken out again after the test
+    monkeypatch.delitem(sys.modules, "stages.arithmetic")
+    found = params.schemas()
+    assert sys.modules["stages.arithmetic"].half(3) == 1.5
+    assert "train" in found
+    assert "arithmetic" not in found
 
 
 def test_the_parameters_of_this_repository_are_valid():

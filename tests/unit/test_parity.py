@@ -172,7 +172,7 @@ def test_every_token_of_an_answer_is_judged_though_llama_cpp_tells_no_number_ins
     assert len(whole.answer) == 9
     told = [index for index, logprob in enumerate(whole.logprobs) if logprob is not None]
     assert told == [3, 6, 7, 8]
-    judged = TrainedModel(bench.base, bench.adapter).judge(whole)
+    judged = TrainedModel(bench.base, bench.adapter).judge([whole])[0]
     assert len(judged.first_choices) == 9
     assert [whole.logprobs[index] for index in told] == pytest.approx(
         [judged.logprobs[index] for index in told], abs=0.1

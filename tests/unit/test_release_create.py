@@ -14,7 +14,9 @@ from ollamake.release import build, lock, repository
 from ollamake.release.build import read_build
 from ollamake.release.create import create
 from ollamake.release.errors import ReleaseError
-from ollamake.release.record import RELEASES
+from ollamake.release.notes import differences, notes
+from ollamake.release.record import RELEASES, read_record
+from ollamake.release.show import describe
 from stages import export
 from tests.released import built_workspace, commit, export_model, run, set_params
 from tests.standin import StandIn, running
@@ -167,6 +169,28 @@ def test_a_release_is_made_once(server: HttpServer) -> None:
     again = refused(server)
     assert again.problem == "this very model is release 1.0.0: the same weights, template and parameters"
     assert again.hint == "`python -m ollamake release promote 1.0.0` lets prod name it"
+
+
+@pytest.mark.usefixtures("without_dvc")
+def test_what_a_judge_said_is_recorded_and_told(server: HttpServer) -> None:
+    export_model()
+    assert build.judgement() == {}  # a build from before there was a judge
+    write_json(Path("metrics/judge.json"), {"judge_model": "none"})
+    assert build.judgement() == {}
+    said = {"judge_model": "llama3.2:3b", "digest": "0123456789abcdef" * 4, "items": 6, "win": 4, "tie": 1, "loss": 1}
+    write_json(Path("metrics/judge.json"), said | {"score": 0.75, "score_low": 0.4, "score_high": 0.93})
+    commit("judged")
+    made = create(server, None, "minor")
+    assert read_record("1.0.0").judge == read_json(Path("metrics/judge.json"))
+    verdict = "tuned against base: 4 won, 1 tied, 1 lost; score 75% (95 % interval 40% to 93%; 50 % = no difference)"
+    assert notes(made, None).endswith(f"\n\n## Judge\n\n- 1.0.0: `llama3.2:3b` (0123456789ab), {verdict}")
+    unjudged = made.model_copy(update={"judge": {}})
+    assert differences(unjudged, made).splitlines()[-2:] == [
+        "- 1.0.0: nobody was asked",
+        f"- 1.0.0: `llama3.2:3b` (0123456789ab), {verdict}",
+    ]
+    assert "## Judge" not in differences(unjudged, unjudged) + notes(unjudged, None)
+    assert f"judge\n  model    llama3.2:3b, {said['digest']}\n  verdict  {verdict}\n" in describe(made)
 
 
 @pytest.mark.usefixtures("without_dvc")

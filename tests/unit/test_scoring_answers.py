@@ -11,6 +11,7 @@ from ollamake.scoring.model import computing
 
 VOCABULARY, WINDOW, MAX_NEW_TOKENS = 300, 8, 24
 ENDS = frozenset({2, 3, 5, 7, 11, 13, 17, 19, 23, 29})  # so many that rows end at different times
+BEGINNING = [31, 41, 59, 26, 53, 58]
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "mistral", "mixtral")
 
 
@@ -39,6 +40,13 @@ def items():
     return [Item(str(number), prompt, prompt, len(prompt), "?", "!") for number, prompt in enumerate(prompts)]
 
 
+@pytest.fixture(scope="module")
+def alike(items):
+    """The same items after one beginning, as a system prompt is one."""
+    prompts = [BEGINNING + item.prompt_ids for item in items]
+    return [Item(item.id, prompt, prompt, len(prompt), "?", "!") for item, prompt in zip(items, prompts, strict=True)]
+
+
 def text(ids):
     return " ".join(str(one) for one in ids if one not in ENDS)
 
@@ -58,13 +66,23 @@ def alone(model, item):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_answers_in_a_batch_as_alone(family, items):
+def test_every_family_answers_in_a_batch_as_alone(family, alike):
     model = tiny(family)
-    expected = [alone(model, item) for item in items]
-    found = answered(model, items, 16)
+    expected = [alone(model, item) for item in alike]
+    found = answered(model, alike, 16)
     assert len({len(ids) for ids in expected}) > 3
     assert [answer.text for answer in found] == [text(ids) for ids in expected]
     assert [answer.new_tokens for answer in found] == [len(ids) for ids in expected]
+
+
+@pytest.mark.parametrize(("family", "read"), [("llama", [(1, 6), (16, 19)]), ("mistral", [(16, 25)])])
+def test_what_all_prompts_begin_with_is_read_once_but_beside_a_sliding_window(alike, family, read):
+    model, shapes = tiny(family), []
+    model.register_forward_pre_hook(
+        lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    answered(model, alike, 16)
+    assert shapes[: len(read)] == read
 
 
 def test_rows_that_have_ended_are_not_computed_for_long(items):

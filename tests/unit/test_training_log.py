@@ -129,6 +129,16 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, capsys):
     assert len(said) == 3
 
 
+def test_a_training_that_goes_on_at_its_last_step_has_nothing_to_foretell(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines = Lines()
+    lines.start(110, 110)
+    now[0] = 100.0
+    lines.step(110, {"eval_loss": 2.0})
+    assert capsys.readouterr().err == ""
+
+
 def test_on_a_terminal_there_is_a_bar_with_the_figures(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(progress.sys, "stderr", screen)

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from ollamake.distill.asking import ask_all
+from ollamake.asking.parallel import ask_all
 
 
 @pytest.mark.parametrize("parallel", [1, 4, 9])

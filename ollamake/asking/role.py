@@ -1,0 +1,36 @@
+"""What a model in an Ollama server is asked as, in the words of the messages about it.
+
+Nothing of the network loads here: a build without a teacher and without a judge never asks anybody.
+"""
+
+from dataclasses import dataclass
+
+from ollamake.errors import ServerError
+from ollamake.ollama.address import Address, server_address, why_silent
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role: `parameter` names the model in params.yaml, `command` asks it again, `did` is what it did meanwhile."""
+
+    title: str
+    parameter: str
+    command: str
+    replies: str
+    did: str
+
+    def address(self, model: str) -> Address:
+        """Return where the server is. Raises ServerError when nothing listens there."""
+        address = server_address()
+        if why := why_silent(address):
+            raise ServerError(
+                f"no Ollama server ({why}), so {self.title} {model} cannot be asked",
+                where=address.url,
+                hint=f"start it (`ollama serve`), `ollama pull {model}`, then `{self.command}`; "
+                f"or `{self.parameter}: none` in params.yaml",
+            )
+        return address
+
+
+TEACHER = Role("teacher", "teacher", command="dvc repro", replies="answers", did="answered")
+JUDGE = Role("judge", "judge_model", command="dvc repro judge", replies="rulings", did="judged")

@@ -1,0 +1,101 @@
+"""The objects in DVC's cache against their names, which are the md5 of their bytes: DVC itself does not look."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from ollamake.doctor.finding import SkippedError, Verdict, failure, fine, named, warning
+from ollamake.doctor.subject import Subject
+from ollamake.files import BLOCK_BYTES
+
+QUICK_BYTES = 1 << 29
+FOLDER = ".dir"
+
+
+def objects(subject: Subject) -> Verdict:
+    """Hash what dvc.lock names, the smaller first, up to QUICK_BYTES; with `deep`, the whole cache."""
+    store = subject.cache / "files" / "md5"
+    recorded = list(_recorded(subject, store))
+    missing = sorted({file.name for file in recorded if not file.is_file()})
+    there = set(store.glob("??/*")) if subject.deep else {file for file in recorded if file.is_file()}
+    if not there:
+        raise SkippedError("the cache holds nothing of the last build" if recorded else "nothing was built yet")
+    chosen = list(_chosen(there, None if subject.deep else QUICK_BYTES))
+    broken = [file for file in chosen if not is_whole(file)]
+    if broken:
+        folder = store if len(broken) > 1 else broken[0].parent
+        files = " ".join(str(file.relative_to(folder)) for file in broken)
+        return failure(
+            f"{len(broken)} of {len(chosen)} objects in the cache are not what they were: {_users(broken, subject)}",
+            f"`cd {folder} && rm -f {files}`; then `dvc fetch` from a remote, or `dvc repro -f -s STAGE`",
+        )
+    left = len(there) - len(chosen)
+    rest = f"; {left} large left out, `--deep` takes all" if left else ""
+    if missing:
+        return warning(
+            f"{len(missing)} objects of the last build are not in the cache; the {len(chosen)} there are whole{rest}",
+            "`dvc fetch` brings them from a remote; else their stages run again when they are needed",
+        )
+    return fine(f"{len(chosen)} of {len(there)} objects hashed, all whole{rest}")
+
+
+def is_whole(file: Path) -> bool:
+    """Tell whether the bytes of a cache object have the md5 that is its name."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest() == _md5(file).removesuffix(FOLDER)
+
+
+def _md5(file: Path) -> str:
+    return f"{file.parent.name}{file.name}"
+
+
+def _recorded(subject: Subject, store: Path) -> Iterator[Path]:
+    """Yield the objects of all cached outputs in dvc.lock, those of the files in folders included."""
+    cached = set(subject.outputs)
+    for stage in subject.lock.values():
+        for out in stage.get("outs", []):
+            if out["path"] not in cached or out.get("hash") != "md5":
+                continue
+            file = _place(store, out["md5"])
+            yield file
+            if out["md5"].endswith(FOLDER) and file.is_file():
+                yield from (_place(store, entry["md5"]) for entry in _listed(file))
+
+
+def _listed(file: Path) -> list[dict[str, str]]:
+    try:
+        content: list[dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return []  # not what it was, as its hash will show
+    return content
+
+
+def _place(store: Path, md5: str) -> Path:
+    return store / md5[:2] / md5[2:]
+
+
+def _chosen(files: set[Path], limit_bytes: int | None) -> Iterator[Path]:
+    total = 0
+    for size, file in sorted((file.stat().st_size, file) for file in files):
+        total += size
+        if limit_bytes is not None and total > limit_bytes:
+            return
+        yield file
+
+
+def _users(broken: list[Path], subject: Subject) -> str:
+    """Return the outputs that damaged objects belong to, or their names where the last build has none of them."""
+    damaged, users = {_md5(file) for file in broken}, []
+    store = subject.cache / "files" / "md5"
+    for name, stage in subject.lock.items():
+        for out in stage.get("outs", []):
+            known = {str(out.get("md5"))}
+            if str(out.get("md5")).endswith(FOLDER) and (listing := _place(store, out["md5"])).is_file():
+                known |= {entry["md5"] for entry in _listed(listing)}
+            if known & damaged:
+                users.append(f"{out['path']} (stage {name})")
+    return named(users or sorted(damaged))

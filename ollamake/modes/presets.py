@@ -1,0 +1,53 @@
+"""The overrides of a mode: a flat file of `key: value` lines, checked as params.yaml is before anything runs."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ollamake import params
+from ollamake.errors import ParamsError
+
+FOLDER = Path("modes")
+# In the quoted texts of Hydra's grammar, which `-S` takes, a backslash counts only before a quote.
+BEFORE_QUOTE = re.compile(r"(\\*)('|$)")
+
+
+def overrides(mode: str, given: Sequence[str]) -> dict[str, Any]:
+    """Return what the mode and then the person (`key=value` each) put in the place of params.yaml's values.
+
+    Raises ParamsError, for params.yaml as it stands as well as for what would come of it.
+    """
+    path = FOLDER / f"{mode}.yaml"
+    content = params.read()
+    params.check(content)
+    chosen = dict(params.read(path)) | dict(map(_parse, given))
+    params.check({**content, **chosen}, Path(f"params.yaml with {path}{' and --set-param' if given else ''}"))
+    return chosen
+
+
+def arguments(chosen: Mapping[str, Any]) -> list[str]:
+    """Return the overrides as arguments of `dvc exp run`."""
+    return [argument for key, value in chosen.items() for argument in ("-S", f"{key}={_written(value)}")]
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    try:
+        if separator:
+            return key.strip(), YAML(typ="safe", pure=True).load(value)
+    except YAMLError:
+        pass
+    raise ParamsError(f"is no key=value: {text}", where="--set-param", hint="such as `-S lora_rank=8`")
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return str(value)
+    escaped = BEFORE_QUOTE.sub(lambda found: found[1] * 2 + (r"\'" if found[2] else ""), value)
+    return f"'{escaped}'"

@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,29 +136,32 @@ def task_libraries(_: Path) -> None:
 
 
 def task_merge(folder: Path) -> None:
-    """Write the folder that the converter alone reads: all weights merged, in the files of the base model."""
+    """Write the folder that the converter alone reads."""
+    write_merged(base_of(folder), folder / "tuned", folder / "merged")
+
+
+def write_merged(base: Base, tuned: Path, into: Path) -> None:
+    """Write the trained model into the new folder `into`: all weights merged, in the files that they come from."""
     from safetensors.torch import save_file
 
     from ollamake.gguf.merge import TrainedWeights
     from ollamake.gguf.shards import read_shard
     from ollamake.gguf.write import lay_out
 
-    base = base_of(folder)
-    lay_out(base, folder / "merged", bos=False)
-    weights = TrainedWeights(base.folder, folder / "tuned")
-    for file in base.folder.glob("*.safetensors"):
+    lay_out(base, into, bos=False)
+    weights = TrainedWeights(base.folder, tuned)
+    for file in weights.folder.glob("*.safetensors"):
         merged = {name: weights.read(name) for name in read_shard(file)}
-        save_file(merged, folder / "merged" / file.name, metadata={"format": "pt"})
+        save_file(merged, into / file.name, metadata={"format": "pt"})
 
 
 def task_converter(folder: Path) -> None:
     """Write F16 from the merged folder."""
     from ollamake.gguf.tool import run_module
-    from ollamake.gguf.write import CONVERTER, SCRIPT
+    from ollamake.gguf.write import SCRIPT, converter_environment
 
-    arguments = [folder / "merged", "--outfile", cleared(folder) / "alone.gguf", "--outtype", "f16"]
-    environment = {"PYTHONPATH": str(CONVERTER), "HF_HUB_OFFLINE": "1"}
-    run_module(SCRIPT, arguments, tool=SCRIPT, folder=folder, environment=environment)
+    arguments: list[str | Path] = [folder / "merged", "--outfile", cleared(folder) / "alone.gguf", "--outtype", "f16"]
+    run_module(SCRIPT, arguments, tool=SCRIPT, folder=folder, environment=converter_environment(folder))
 
 
 def task_convert(folder: Path) -> None:
@@ -209,7 +213,7 @@ def task_model(folder: Path, size: str = "1B") -> None:
     model.save_pretrained(folder / "tuned", state_dict=adapter, save_embedding_layers=False)
 
 
-TASKS = {
+TASKS: dict[str, Callable[..., None]] = {
     "model": task_model,
     "libraries": task_libraries,
     "merge": task_merge,

@@ -93,8 +93,7 @@ def doctor(
 
     Nothing is changed or downloaded.
 
-    Exit code 0: a build can begin, whatever is marked with !. Exit code 1: what is marked with ✗ would stop it, or an
-    experiment.
+    Exit code 1: what is marked with ✗ would stop a build or an experiment.
     """
     from ollamake.doctor.examination import examine
     from ollamake.doctor.show import as_json, show

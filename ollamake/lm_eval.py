@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ollamake.asking.role import reach
 from ollamake.errors import OllamakeError, ParamsError, ServerError
 from ollamake.files import write_json
-from ollamake.ollama.address import Address, server_address, why_silent
+from ollamake.ollama.address import Address
 from ollamake.ollama.names import listed_name
 
 PACKAGE = "lm-eval[api]"
@@ -41,7 +42,7 @@ def run(model: str, wish: Wish, out: Path) -> str:
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise OllamakeError("lm-eval is not installed", hint=f"`pip install '{PACKAGE}'`, then the same command again")
-    address = server_address()
+    address = reach(model, "then the same command again")
     about = _find(address, model)
 
     import lm_eval
@@ -77,12 +78,6 @@ def run(model: str, wish: Wish, out: Path) -> str:
 
 def _find(address: Address, model: str) -> dict[str, str]:
     """Return what identifies the model. Raises ServerError when the server does not have it."""
-    if why := why_silent(address):
-        raise ServerError(
-            f"no Ollama server ({why}), so {model} cannot be asked",
-            where=address.url,
-            hint="start it (`ollama serve`), then the same command again",
-        )
     from ollamake.ollama.connection import Connection  # httpx loads here
 
     with Connection(address) as server:

@@ -52,8 +52,10 @@ ARCHITECTURES = {
     "gemma3": Shape(
         "gemma3_text", {**OWN_HEAD, "query_pre_attn_scalar": 32, "sliding_window": 24}, "gemma", embedding_spread=GEMMA
     ),
-    "phi3": Shape("phi3", {"pad_token_id": 0, "original_max_position_embeddings": 512}, "phi3"),
-    "mistral": Shape("mistral", {"sliding_window": None}, "mistral-v0.2"),
+    "phi": Shape("phi", {"partial_rotary_factor": 0.5, "num_key_value_heads": 4, "intermediate_size": 256}),
+    # Their windows llama.cpp lacks: fetch makes the context end there.
+    "phi3": Shape("phi3", {"pad_token_id": 0, "original_max_position_embeddings": 512, "sliding_window": 384}, "phi3"),
+    "mistral": Shape("mistral", {"sliding_window": 384}, "mistral-v0.2"),
     "mixtral": Shape("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}, "mistral-v0.2"),
 }
 

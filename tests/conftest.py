@@ -20,9 +20,18 @@ STORE = REPOSITORY / ".ollamake"
 
 
 def pytest_configure() -> None:
-    """Keep every library away from the hub and from the caches in the user's home: they read this when imported."""
+    """Keep every library away from the hub and from the caches in the user's home: they read this when imported.
+
+    Servers of tests are asked past the user's proxy, and git goes by nothing of what the user has set.
+    """
     home = STORE / "tests/huggingface"
     os.environ.update(HF_HOME=str(home), HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    direct = ",".join(filter(None, (os.environ.get("no_proxy"), os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+    os.environ.update(no_proxy=direct, NO_PROXY=direct)
+    # No hooks, signatures, templates or identity of the user's; but a checkout of another owner is read all the same.
+    trusted = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": str(REPOSITORY)}
+    os.environ.update(trusted, GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1")
+    os.environ.pop("GIT_CONFIG_PARAMETERS", None)
 
 
 @pytest.fixture(scope="session")

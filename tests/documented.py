@@ -2,10 +2,16 @@
 
 import re
 import shlex
+import signal
 import subprocess
+import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
+from unittest.mock import patch
 
 from ruamel.yaml import YAML
 
@@ -13,7 +19,9 @@ ROOT = Path(__file__).parents[1]
 # Written by `python -m ollamake docs` from the parser itself.
 GENERATED = ROOT / "docs/reference"
 OURS, DVC, MAKE, CRON = "python -m ollamake", "dvc", "make", "0 4 * * *"
-PROGRAMS = (OURS, DVC, MAKE, CRON, "git", "ollama", "source")  # any other one in a block is noticed by a test
+BENCHMARK = "python -m benchmarks."  # and a module of it
+PARSED = (OURS, DVC, MAKE, BENCHMARK)
+PROGRAMS = (*PARSED, CRON, "git", "ollama", "source")  # any other one in a block is noticed by a test
 ASSIGNMENTS = re.compile(r"^(?:[A-Z_]+=\S* )+")
 BLOCK = re.compile(r"(?<=\n\n)((?: {4,}.*\n|\n(?= {4}))+)")
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -55,11 +63,11 @@ def other_blocks() -> list[tuple[str, str]]:
 
 
 def inline() -> list[Command]:
-    """Every command in the running text that is one of ours, of DVC or of make, and names nothing in general."""
+    """Every command in the running text of a program that can be asked, unless it names something in general."""
     found = []
     for page in pages():
         for text in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
-            parts = [part for part in _parts(text) if program(part) in (OURS, DVC, MAKE) and part not in PROGRAMS]
+            parts = [part for part in _parts(text) if program(part) in PARSED and part not in PROGRAMS]
             found += [Command(part, str(page.relative_to(ROOT))) for part in parts if not PLACE.search(part)]
     return found
 
@@ -83,13 +91,42 @@ def _parts(line: str) -> list[str]:
 def program(line: str) -> str:
     """The program of a line, empty for a line that is no command."""
     bare = ASSIGNMENTS.sub("", line)
-    return next((name for name in PROGRAMS if f"{bare} ".startswith(f"{name} ")), "")
+    return next((name for name in PROGRAMS if f"{bare} ".startswith(name if name == BENCHMARK else f"{name} ")), "")
 
 
 def why_unknown(command: str) -> str:
     """What the program's own parser has against the command; empty if it takes it."""
     words = shlex.split(ASSIGNMENTS.sub("", command))
-    return {OURS: _why_not_ours, DVC: _why_not_dvc, MAKE: _why_not_make}[program(command)](words)
+    ask = {OURS: _why_not_ours, DVC: _why_not_dvc, MAKE: _why_not_make, BENCHMARK: _why_no_benchmark}
+    return ask[program(command)](words)
+
+
+class ParsedError(Exception):
+    """A benchmark has taken its arguments, and would begin to measure."""
+
+
+def _why_no_benchmark(words: list[str]) -> str:
+    parse = ArgumentParser.parse_args
+
+    def only_parse(parser: ArgumentParser, *given: Any) -> NoReturn:
+        parse(parser, *given)
+        raise ParsedError
+
+    def refuse(_: ArgumentParser, message: str) -> NoReturn:
+        raise ValueError(message)
+
+    ended_by = signal.getsignal(signal.SIGTERM)
+    changed = patch.multiple(ArgumentParser, parse_args=only_parse, error=refuse)
+    with changed, patch.object(sys, "argv", words[2:]):
+        try:
+            import_module(words[2]).main()
+        except ParsedError:
+            return ""
+        except (ImportError, ValueError) as error:
+            return str(error)
+        finally:
+            signal.signal(signal.SIGTERM, ended_by)  # some benchmarks take it for themselves
+    return "it never looked at its arguments"
 
 
 def _why_not_make(words: list[str]) -> str:

@@ -37,11 +37,12 @@ class Server:
 
 @contextmanager
 def running() -> Iterator[Server]:
-    """Start a server and end it. Skips where none is installed: `apt-get install postgresql` brings one."""
+    """Start a server and end it. Skips where none can run: `apt-get install postgresql` brings one."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
     if not programs:
         pytest.skip("PostgreSQL is not installed: apt-get install --no-install-recommends postgresql")
-    folder, owner = Path(tempfile.mkdtemp(prefix="ollamake-postgresql-")), _owner()
+    # Not in $TMPDIR: it may be too long for a socket, or closed to the user that the server runs as.
+    folder, owner = Path(tempfile.mkdtemp(prefix="ollamake-postgresql-", dir="/tmp")), _owner()
     if owner:  # PostgreSQL does not run as root
         shutil.chown(folder, owner)
     bin_, data = programs[-1].parent, folder / "data"
@@ -49,9 +50,10 @@ def running() -> Iterator[Server]:
     secret.write_text(PASSWORD.replace("%40", "@"))
     secret.chmod(0o644)
     try:
-        _run(
-            owner, bin_ / "initdb", "-D", data, "-U", "sweeper", "-A", "scram-sha-256", "--pwfile", secret, "--no-sync"
-        )
+        # The language of the machine may be one that was never generated.
+        language = ("--locale=C", "-E", "UTF8")
+        access = ("-U", "sweeper", "-A", "scram-sha-256", "--pwfile", secret)
+        _run(owner, bin_ / "initdb", "-D", data, *access, *language, "--no-sync")
         options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' {SETTINGS}"
 
         def control(action: str) -> None:
@@ -59,11 +61,12 @@ def running() -> Iterator[Server]:
                 owner, bin_ / "pg_ctl", "-D", data, "-w", "-m", "immediate", "-l", folder / "log", "-o", options, action
             )
 
-        control("start")
         try:
+            control("start")
             yield Server(folder, control)
         finally:
-            control("stop")
+            if (data / "postmaster.pid").exists():
+                control("stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -130,6 +130,8 @@ def evaluate(params):
     write("metrics/evaluate.json", json.dumps(found))
 
 
+if "OLLAMAKE_TRIAL" in os.environ and {"PGPASSWORD", "OLLAMAKE_SWEEP_STORAGE"} & os.environ.keys():
+    sys.exit("error: a stage knows the password of the storage")
 stage = sys.argv[1]
 params = dict(line.split(" #")[0].strip().split(": ", 1) for line in Path("params.yaml").read_text().splitlines())
 numbers = {name: value if name in ("method", "quantization") else json.loads(value) for name, value in params.items()}
@@ -161,6 +163,10 @@ class Repository:
             "SWEEP_CONTROL": str(control),
             "DVC_SITE_CACHE_DIR": str(control / "site"),
             "DVC_NO_ANALYTICS": "1",
+            "PGPASSWORD": "not for trials",
+            # Nothing that a user has set, such as signed commits or hooks.
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
             "COLUMNS": "200",
         }
 

@@ -21,15 +21,20 @@ class Role:
 
     def address(self, model: str) -> Address:
         """Return where the server is. Raises ServerError when nothing listens there."""
-        address = server_address()
-        if why := why_silent(address):
-            raise ServerError(
-                f"no Ollama server ({why}), so {self.title} {model} cannot be asked",
-                where=address.url,
-                hint=f"start it (`ollama serve`), `ollama pull {model}`, then `{self.command}`; "
-                f"or `{self.parameter}: none` in params.yaml",
-            )
-        return address
+        then = f"`ollama pull {model}`, then `{self.command}`; or `{self.parameter}: none` in params.yaml"
+        return reach(f"{self.title} {model}", then)
+
+
+def reach(who: str, then: str) -> Address:
+    """Return where the server is. Raises ServerError when nothing listens there; `then` is what to do once it does."""
+    address = server_address()
+    if why := why_silent(address):
+        raise ServerError(
+            f"no Ollama server ({why}), so {who} cannot be asked",
+            where=address.url,
+            hint=f"start it (`ollama serve`), {then}",
+        )
+    return address
 
 
 TEACHER = Role("teacher", "teacher", command="dvc repro", replies="answers", did="answered")

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from ollamake.asking.model import Model, Options
 from ollamake.asking.role import Role
 from ollamake.errors import ServerError
-from ollamake.ollama.connection import Connection
+from ollamake.ollama.connection import VERSION_TIMEOUT, Connection
 from ollamake.ollama.names import listed_name
 from ollamake.ollama.version import require_version
 
@@ -36,6 +36,15 @@ class ModelServer(Connection):
             )
         thinks = "thinking" in capabilities
         return Model(name, digest, {**_neutral(shown), **options}, thinks, self.form), version
+
+    def digest_at_once(self, name: str) -> str | None:
+        """Return the digest of a tag by its full name, asked for once and in seconds: somebody may have hit Ctrl-C."""
+
+        def ask() -> str | None:
+            tags = self._http.get("/api/tags", timeout=VERSION_TIMEOUT).json()["models"]
+            return next((str(tag["digest"]) for tag in tags if tag["name"].lower() == name.lower()), None)
+
+        return self._ask("list the models", ask, max_seconds=0)
 
     def _missing(self, name: str) -> ServerError:
         names = list(self.digests())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ollamake.catalog.cards import Format, Model, Task
-from ollamake.catalog.memory import METHODS, conversion_bytes, training_bytes
+from ollamake.catalog.memory import METHODS, Fit, best_fit, fit
 from ollamake.plan.machine import Machine
 
 LicenceWish = Literal["any", "commercial", "permissive"]
@@ -29,11 +29,10 @@ class Wish:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A base model held against a wish: the method to train it by, and what speaks for it and against it."""
+    """A base model held against a wish: how to train and score it, and what speaks for it and against it."""
 
     model: Model
-    method: str
-    need_bytes: float
+    fit: Fit
     reasons: tuple[str, ...]
     objections: tuple[str, ...]
 
@@ -57,13 +56,11 @@ def choose(models: list[Model], wish: Wish, machine: Machine, content: Mapping[s
 def weigh(model: Model, wish: Wish, machine: Machine, content: Mapping[str, Any]) -> Candidate:
     """Hold a model against a wish and a machine."""
     methods = (wish.method,) if wish.method in METHODS else USUAL_METHODS
-    needs = {method: training_bytes(model, method, content, machine) for method in methods}
-    method = next((name for name in methods if needs[name] <= machine.memory_bytes), methods[-1])
-    said = [*_asked(model, wish), *_room(model, method, needs[method], machine, content)]
+    found = best_fit(model, content, machine, methods) or fit(model, methods[-1], content, machine)
+    said = [*_asked(model, wish), *_room(model, found, machine)]
     return Candidate(
         model=model,
-        method=method,
-        need_bytes=needs[method],
+        fit=found,
         reasons=tuple(text for holds, text in said if holds),
         objections=tuple(text for holds, text in said if not holds),
     )
@@ -89,14 +86,12 @@ def _asked(model: Model, wish: Wish) -> Iterator[tuple[bool, str]]:
         yield comes, f"comes as {wish.format}" if comes else f"comes as {' or '.join(model.formats)}"
 
 
-def _room(
-    model: Model, method: str, need: float, machine: Machine, content: Mapping[str, Any]
-) -> Iterator[tuple[bool, str]]:
+def _room(model: Model, found: Fit, machine: Machine) -> Iterator[tuple[bool, str]]:
     """Yield whether the machine has the memory, and whether the model can be served."""
     has = machine.memory_bytes
-    yield need <= has, f"{method} takes {need / 1e9:.1f} of {has / 1e9:.0f} GB"
-    if not machine.gpu and (convert := conversion_bytes(model, content, machine)) > has:
-        yield False, f"convert takes {convert / 1e9:.1f} of {has / 1e9:.0f} GB"
+    most = "" if found.stage == "train" else f", {found.stage} {found.need_bytes / 1e9:.1f},"
+    trained = f"{found.method} takes {found.needs['train'] / 1e9:.1f}{most} of {has / 1e9:.0f} GB"
+    yield found.need_bytes <= has, trained
     if not model.served:
         yield False, "no template for Ollama here writes its prompts yet"
     if not machine.gpu and model.entry.parameters > DEFAULT_PARAMETERS:

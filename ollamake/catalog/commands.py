@@ -66,8 +66,9 @@ def recommend(
     if language and not re.fullmatch("[a-z]{2}", language):
         raise typer.BadParameter("two letters of ISO 639-1, such as de or zh", param_hint="--language")
     wish = Wish(task, licence, language, context, form, method)
-    candidates = choose(read_models(), wish, _machine(memory, gpu), _content())
-    show_ranking(candidates, count, Console(highlight=False))
+    content = _content()
+    candidates = choose(read_models(), wish, _machine(memory, gpu), content)
+    show_ranking(candidates, content, count, Console(highlight=False))
 
 
 def parse_memory(text: str) -> int:

@@ -1,10 +1,11 @@
-"""What a base model needs to be trained by each method, by the formula of `ollamake plan`, and what a machine can hold.
+"""What a base model needs to be trained and scored, by the formula of `ollamake plan`, and what a machine can hold.
 
 Every conversation counts as long as max_length allows, so the figures are those of the worst batch; shorter ones take
 less. `ollamake plan` knows the lengths of the data at hand.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ollamake.catalog.cards import Model
@@ -18,33 +19,74 @@ METHODS = ("full", "lora", "qlora")
 ROWS = 10_000  # enough for all that grows in the first steps
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A model trained by a method and scored in batches of `eval_batch_size`: the peak memory of each stage."""
+
+    method: str
+    eval_batch_size: int
+    needs: Mapping[str, float]
+
+    @property
+    def stage(self) -> str:
+        """The stage that takes most."""
+        return max(self.needs, key=lambda stage: self.needs[stage])
+
+    @property
+    def need_bytes(self) -> float:
+        """What a whole build takes: stages run one after the other."""
+        return self.needs[self.stage]
+
+
 def training_bytes(model: Model, method: str, content: Mapping[str, Any], machine: Machine) -> float:
     """Return the peak memory of training `model` by `method` with the other parameters in `content`."""
     content = {**content, "method": method, "packing": False}
-    shape, tokens = model.shape, longest_rows(min(content["max_length"], model.entry.context_length))
-    parts = memory_parts("train", content, shape.planned(model.name), tokens, machine)
     # bitsandbytes quantizes linear layers, and the experts of a mixture are none in transformers.
-    joined = (FROZEN - QUANTIZED[content["qlora_bits"]]) * shape.joined if method == "qlora" else 0.0
-    return sum(parts.values()) + joined
+    joined = (FROZEN - QUANTIZED[content["qlora_bits"]]) * model.shape.joined if method == "qlora" else 0.0
+    return _stage_bytes("train", model, content, machine) + joined
+
+
+def scoring_bytes(model: Model, method: str, content: Mapping[str, Any], machine: Machine) -> dict[str, float]:
+    """Return the peak memory of baseline and evaluate, which hold all weights unquantized whatever the method."""
+    content = {**content, "method": method}
+    return {stage: _stage_bytes(stage, model, content, machine) for stage in ("baseline", "evaluate")}
 
 
 def conversion_bytes(model: Model, content: Mapping[str, Any], machine: Machine) -> float:
     """Return the peak memory of `convert`, which is always the machine's and never a GPU's."""
-    return sum(memory_parts("convert", content, model.shape.planned(model.name), None, machine).values())
+    return _stage_bytes("convert", model, content, machine)
 
 
-def best_method(model: Model, content: Mapping[str, Any], machine: Machine) -> str:
-    """Return the first of METHODS by which the model can be trained in all memory of the machine, empty for none.
+def fit(model: Model, method: str, content: Mapping[str, Any], machine: Machine) -> Fit:
+    """Return what a build by `method` takes, with eval_batch_size halved as often as it has to be to fit, down to 1.
 
-    Without a GPU it has to be converted in the same memory.
+    Without a GPU the model has to be converted in the same memory.
     """
-    if not machine.gpu and conversion_bytes(model, content, machine) > machine.memory_bytes:
-        return ""
-    fitting = (name for name in METHODS if training_bytes(model, name, content, machine) <= machine.memory_bytes)
-    return next(fitting, "")
+    needs = {"train": training_bytes(model, method, content, machine)}
+    if not machine.gpu:
+        needs["convert"] = conversion_bytes(model, content, machine)
+    size = content["eval_batch_size"]
+    while True:
+        scored = scoring_bytes(model, method, {**content, "eval_batch_size": size}, machine)
+        if size == 1 or max(scored.values()) <= machine.memory_bytes:
+            return Fit(method, size, needs | scored)
+        size //= 2
+
+
+def best_fit(
+    model: Model, content: Mapping[str, Any], machine: Machine, methods: tuple[str, ...] = METHODS
+) -> Fit | None:
+    """Return the first of `methods` by which the model can be built in all memory of the machine, None for none."""
+    fits = (fit(model, method, content, machine) for method in methods)
+    return next((found for found in fits if found.need_bytes <= machine.memory_bytes), None)
 
 
 def longest_rows(length: int) -> Tokens:
     """Return the tokens of data in which every row has `length` of them, half of them supervised."""
     split = Split(rows=ROWS, tokens=ROWS * length, supervised=ROWS * length // 2, deviation=0.0, longest=length)
     return Tokens(split, split, split, packs=0, basis="rows of max_length tokens", counted=False)
+
+
+def _stage_bytes(stage: str, model: Model, content: Mapping[str, Any], machine: Machine) -> float:
+    tokens = longest_rows(min(content["max_length"], model.entry.context_length))
+    return sum(memory_parts(stage, content, model.shape.planned(model.name), tokens, machine).values())

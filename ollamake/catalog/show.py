@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ollamake.catalog.cards import Model
-from ollamake.catalog.choice import Candidate
-from ollamake.catalog.memory import METHODS, best_method, conversion_bytes, training_bytes
+from ollamake.catalog.choice import USUAL_METHODS, Candidate
+from ollamake.catalog.memory import METHODS, Fit, best_fit, conversion_bytes, scoring_bytes, training_bytes
 from ollamake.plan.machine import Machine
 
 NAMED = 5
@@ -24,22 +24,26 @@ def show_list(models: list[Model], machine: Machine, content: Mapping[str, Any],
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("model", "licence"):
         table.add_column(name, no_wrap=True)
-    for name in ("size", "context", *METHODS):
+    for name in ("size", "window", *METHODS, "score"):
         table.add_column(name, no_wrap=True, justify="right")
     table.add_column("fits", no_wrap=True)
     for model in models:
-        entry = model.entry
+        entry, fit = model.entry, best_fit(model, content, machine)
         table.add_row(
             model.name,
             f"{entry.license}{' *' if entry.gated else ''}",
-            _count(entry.parameters),
+            _count(entry.parameters).replace(" ", ""),
             f"{entry.context_length // 1024} k",
             *(_gigabytes(training_bytes(model, method, content, machine)) for method in METHODS),
-            best_method(model, content, machine) or "–",
+            _gigabytes(_scored(model, content, machine)),
+            f"{fit.method}{_reduced(fit, content) and '+'}" if fit else "–",
         )
     console.print(table)
     _print(f"full, lora, qlora: GB that training takes at most, {_basis(machine, content)}", console)
-    _print(f"fits: the first of them that fits {_room(machine)}", console)
+    _print("window: tokens of context", console)
+    _print("score: GB that baseline and evaluate take by lora and qlora, which hold all weights unquantized", console)
+    _print(f"fits: the first of them by which a whole build fits {_room(machine)}", console)
+    _print("+: with a smaller eval_batch_size, which `models show NAME` tells", console)
     _print("*: its licence has to be accepted on the hub first", console)
 
 
@@ -70,20 +74,22 @@ def _facts(model: Model, machine: Machine, content: Mapping[str, Any]) -> dict[s
         "prompts": entry.chat_format if model.served else f"{entry.chat_format}: {_unserved(model)}",
         "train": ", ".join(f"{method} {need} GB" for method, need in needs.items())
         + f" at most, {_basis(machine, content)}",
+        "score": f"{_gigabytes(_scored(model, content, machine))} GB for baseline and evaluate by lora and qlora, "
+        f"{content['eval_batch_size']} prompts at once (eval_batch_size)",
         "convert": f"{_gigabytes(conversion_bytes(model, content, machine))} GB of the machine's memory",
         "serve": f"{entry.serve_memory_gb} GB as Q8_0 (an estimate)",
         "here": _here(model, machine, content),
     }
 
 
-def show_ranking(candidates: list[Candidate], count: int, console: Console) -> None:
+def show_ranking(candidates: list[Candidate], content: Mapping[str, Any], count: int, console: Console) -> None:
     """Print the best of the candidates with their reasons and what to run, and what the others lack."""
     fitting = [candidate for candidate in candidates if not candidate.objections]
     for place, candidate in enumerate(fitting[:count], start=1):
         model = candidate.model
-        _print(f"{place}. {model.name}, {_count(model.entry.parameters)} parameters, {candidate.method}", console)
+        _print(f"{place}. {model.name}, {_count(model.entry.parameters)} parameters, {candidate.fit.method}", console)
         _print(f"   {'; '.join(candidate.reasons)}", console, indent=3)
-        _print(f"   `{_command(model, candidate.method)}`", console, indent=3)
+        _print(f"   `{_command(model, candidate.fit.method, _reduced(candidate.fit, content))}`", console, indent=3)
     if not fitting:
         _print("none fits all of that; the nearest lack:", console)
         for candidate in sorted(candidates, key=lambda candidate: len(candidate.objections))[:count]:
@@ -107,18 +113,27 @@ def _kind(objection: str) -> str:
     return next((kind for start, kind in kinds.items() if objection.startswith(start)), "by memory")
 
 
-def _command(model: Model, method: str) -> str:
-    return f"dvc exp run -S base_model={model.name} -S method={method}"
+def _command(model: Model, method: str, more: str) -> str:
+    return f"dvc exp run -S base_model={model.name} -S method={method}{more}"
+
+
+def _reduced(fit: Fit, content: Mapping[str, Any]) -> str:
+    """Return the override for the batches of the scoring stages, empty where they fit as params.yaml has them."""
+    return "" if fit.eval_batch_size == content["eval_batch_size"] else f" -S eval_batch_size={fit.eval_batch_size}"
+
+
+def _scored(model: Model, content: Mapping[str, Any], machine: Machine) -> float:
+    return max(scoring_bytes(model, "lora", content, machine).values())
 
 
 def _here(model: Model, machine: Machine, content: Mapping[str, Any]) -> str:
-    method = best_method(model, content, machine)
-    if not method:
+    best = best_fit(model, content, machine)
+    if not best:
         return f"fits by no method {_room(machine)}"
     if not model.served:
-        return f"by {method} it fits {_room(machine)}, but see prompts"
-    usual = "lora" if method == "full" else method
-    return f"by {method} it fits {_room(machine)}; `{_command(model, usual)}`"
+        return f"by {best.method} it fits {_room(machine)}, but see prompts"
+    usual = best_fit(model, content, machine, USUAL_METHODS) or best
+    return f"by {best.method} it fits {_room(machine)}; `{_command(model, usual.method, _reduced(usual, content))}`"
 
 
 def _unserved(model: Model) -> str:

@@ -33,6 +33,7 @@ class Gpu:
     memory_bytes: int
     free_bytes: int
     capability: tuple[int, int]
+    uuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def gpu(_: Subject) -> Verdict:
     driver = read_driver()
     if driver is None or not driver.gpus:
         return without_driver(has_card(CARDS))
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    if not visible(driver):
         return warning(
             f"{describe(driver)} hidden by CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r}",
             "`unset CUDA_VISIBLE_DEVICES`",
@@ -102,13 +103,37 @@ def read_driver() -> Driver | None:
         pynvml.nvmlShutdown()
 
 
+def visible(driver: Driver | None) -> tuple[Gpu, ...]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to CUDA, in its order, by number or by the start of a UUID.
+
+    As in CUDA an entry that names no GPU hides itself and all that follow. Numbers count as the driver does, which is
+    CUDA's own order where all GPUs are alike or CUDA_DEVICE_ORDER=PCI_BUS_ID is set. A part of a GPU (MIG) counts as
+    the first GPU, which has more memory: the driver's list does not tell whose part it is.
+    """
+    gpus, wish = driver.gpus if driver else (), os.environ.get("CUDA_VISIBLE_DEVICES")
+    found: list[Gpu] = []
+    for entry in wish.split(",") if wish is not None else map(str, range(len(gpus))):
+        named = [
+            gpu
+            for number, gpu in enumerate(gpus)
+            if entry.strip() == str(number)
+            or (entry.startswith("GPU-") and gpu.uuid.startswith(entry.strip()))
+            or (entry.startswith("MIG-") and number == 0)
+        ]
+        if len(named) != 1:
+            break
+        found += named
+    return tuple(found)
+
+
 def _gpu(handle: Any) -> Gpu:
     import pynvml
 
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
     name = _text(pynvml.nvmlDeviceGetName(handle))
-    return Gpu(name, int(memory.total), int(memory.free), (capability[0], capability[1]))
+    uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+    return Gpu(name, int(memory.total), int(memory.free), (capability[0], capability[1]), uuid)
 
 
 def _text(value: str | bytes) -> str:

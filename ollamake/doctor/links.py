@@ -41,8 +41,10 @@ def works(kind: str, cache: Path, workspace: Path) -> bool:
     from dvc_objects.fs.system import hardlink, reflink, symlink
 
     make = {"hardlink": hardlink, "reflink": reflink, "symlink": symlink}[kind]
-    here = workspace / ".dvc"
-    with tempfile.TemporaryDirectory(dir=existing(cache)) as source, tempfile.TemporaryDirectory(dir=here) as target:
+    here = workspace / ".dvc/tmp"  # which git ignores, as it does the cache
+    here.mkdir(exist_ok=True)
+    there = cache if cache.is_dir() or device(cache) != device(here) else here
+    with tempfile.TemporaryDirectory(dir=existing(there)) as source, tempfile.TemporaryDirectory(dir=here) as target:
         file = Path(source) / "file"
         file.write_bytes(b"x" * 4096)
         try:

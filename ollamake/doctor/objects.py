@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,10 +26,11 @@ def objects(subject: Subject) -> Verdict:
     broken = [file for file in chosen if not is_whole(file)]
     if broken:
         folder = store if len(broken) > 1 else broken[0].parent
-        files = " ".join(str(file.relative_to(folder)) for file in broken)
+        files = shlex.join(str(file.relative_to(folder)) for file in broken)
         return failure(
             f"{len(broken)} of {len(chosen)} objects in the cache are not what they were: {_users(broken, subject)}",
-            f"`cd {folder} && rm -f {files}`; then `dvc fetch` from a remote, or `dvc repro -f -s STAGE`",
+            f"`cd {shlex.quote(str(folder))} && rm -f {files}`; "
+            "then `dvc fetch` from a remote, or `dvc repro -f -s STAGE`",
         )
     left = len(there) - len(chosen)
     rest = f"; {left} large left out, `--deep` takes all" if left else ""

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ollamake.plan.shape import Shape
     from ollamake.plan.tokens import Tokens
 
-CGROUP = Path("/sys/fs/cgroup/memory.max")
 TRAIN_ROWS = Path("data/distilled/train.jsonl")
 # Collected, prepared and distilled rows, and what sorting needs meanwhile, against the raw ones.
 DATA = 6
@@ -52,16 +51,6 @@ def memory(subject: Subject) -> Verdict:
     if need > free:
         return warning(f"{said}, {_size(free)} of it free now", "end what takes it: `ps aux --sort=-rss`")
     return fine(f"{said}, {_size(free)} of it free")
-
-
-def machine_memory() -> tuple[int, int]:
-    """Return the memory that processes here may take and what of it is free, in bytes; a container may have less."""
-    import psutil
-
-    machine = psutil.virtual_memory()
-    limit = CGROUP.read_text(encoding="ascii").strip() if CGROUP.is_file() else "max"
-    total = min(int(machine.total), int(limit)) if limit.isdecimal() else int(machine.total)
-    return total, min(int(machine.available), total)
 
 
 def disk(subject: Subject) -> Verdict:

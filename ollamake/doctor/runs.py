@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ COPIES = (TEMPORARY / "exps", TEMPORARY / "exps" / "standalone")
 PARTIAL = re.compile(r"\..+\.partial-(\d+)(-old)?")
 WRITTEN = ("data", "models", "metrics", "plots", ".ollamake/base", ".checkpoints", "releases")
 # Of the processes that run in the repository, those that write in it.
-DVC = re.compile(r"(^|[\s/])dvc(\s|$)")
+DVC = re.compile(r"(^|[\s/])dvc(/__main__\.py)?(\s|$)")
 STAGE = re.compile(r"\bstages\.\w+")
 
 
@@ -75,7 +76,10 @@ def leftovers(subject: Subject) -> Verdict:
         return fine("none")
     size = sum(size_bytes(Path(path)) for path in found)
     listed = "; `dvc exp show` lists killed experiments as running" if copies else ""
-    return warning(f"{named(found, 2)} of killed runs, {size / 1e6:,.0f} MB{listed}", f"`rm -r {' '.join(found)}`")
+    return warning(
+        f"{named(found, 2)} of killed runs, {size / 1e6:,.0f} MB{listed}",
+        f"`rm -r {shlex.join(found)}`, if no other machine or container works here",
+    )
 
 
 def claimed(path: Path) -> set[int]:

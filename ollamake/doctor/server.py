@@ -13,7 +13,7 @@ from ollamake.ollama.retry import InterruptedRequestError
 from ollamake.ollama.version import require_version
 
 LOCAL = "127.0.0.1"
-DASHBOARD_PORT, TRAINING_PORT = 8080, 29500
+DASHBOARD_PORT, STUDIES_PORT, TRAINING_PORT = 8080, 13000, 29500
 ASKED = {"teacher": "distill", "judge_model": "judge"}
 
 
@@ -47,7 +47,10 @@ def asked_models(subject: Subject) -> Verdict:
 
 def ports(subject: Subject) -> Verdict:
     """Look whether the ports that commands listen on are free, or who has them."""
-    listening = {DASHBOARD_PORT: ("the dashboard of sweeps", "`python -m ollamake sweep dashboard --port 8081`")}
+    listening = {
+        DASHBOARD_PORT: ("the dashboard of sweeps", "`python -m ollamake sweep dashboard --port 8081`"),
+        STUDIES_PORT: ("a sweep on several machines", "`python -m ollamake sweep serve --port 13001`"),
+    }
     if subject.settings.num_nodes > 1:
         listening[TRAINING_PORT] = ("training on several machines", "`export MASTER_PORT=29501` on all of them")
     taken = {port: purpose for port, purpose in listening.items() if not is_free(port)}

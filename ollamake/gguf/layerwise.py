@@ -1,25 +1,28 @@
 """A model whose layers hold their weights only while they run: the memory is that of the largest layer."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ollamake.gguf.merge import TrainedWeights
+from ollamake.gguf.merge import WRAPPED, TrainedWeights
 from ollamake.gguf.whole import add_adapter
 from ollamake.quiet import quiet_loading
 
 
 def load_layerwise(weights: TrainedWeights, tuned: Path) -> Any:
-    """Return the trained model in fp32, an adapter not merged, or None where its weights have other names in the files.
+    """Return the trained model in fp32, an adapter not merged, or None unless every weight has one name in the files.
 
-    Raises ConversionError for an adapter that does not fit.
+    Where config.json ties two matrices that the files both have, only transformers knows what becomes of them. Raises
+    ConversionError for an adapter that does not fit.
     """
     model = _hollow(weights.folder)
+    named = Counter(one for name, one in model.named_parameters(remove_duplicate=False) if name in weights.stored)
+    if any(named[parameter] != 1 for parameter in model.parameters()):
+        return None
     if weights.adapted:
         model = add_adapter(model, tuned).get_base_model()
     names = stored_names(model, weights)
-    if any(parameter not in names for name, parameter in model.named_parameters() if ".lora_" not in name):
-        return None
     for layer in _layers(model):
         _let_go(layer, {parameter: names[parameter] for parameter in layer.parameters() if parameter in names}, weights)
     return model.eval()
@@ -27,7 +30,7 @@ def load_layerwise(weights: TrainedWeights, tuned: Path) -> Any:
 
 def stored_names(model: Any, weights: TrainedWeights) -> dict[Any, str]:
     """Return the parameters that have a weight in the files, with its name; a tied one has that of its other half."""
-    plain = ((name.replace(".base_layer.", "."), one) for name, one in model.named_parameters(remove_duplicate=False))
+    plain = ((name.replace(WRAPPED, "."), one) for name, one in model.named_parameters(remove_duplicate=False))
     return {parameter: name for name, parameter in plain if name in weights.stored}
 
 

@@ -19,7 +19,11 @@ LAYER = {
     "self_attn.qkv_proj": "attn_qkv",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
+    "mlp.gate_up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.dense": "attn_output",  # this one and the next two: Phi
+    "mlp.fc1": "ffn_up",
+    "mlp.fc2": "ffn_down",
 }
 # llama.cpp's `llama` rotates neighbouring rows of a head, transformers a row and the one half a head further on, so
 # the converter reorders these rows (llama.cpp, LlamaModel.permute). Its other architectures are not reordered.

@@ -43,6 +43,10 @@ ROPE_SCALINGS = {
     "su": "longrope",  # its name in early Phi-3 files
     "yarn": "yarn",
 }
+# Windows that the converter writes and llama.cpp computes; those that get lost, so that the context has to end there.
+WINDOW_KEPT = ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
+WINDOW_LOST = ("MistralForCausalLM", "MixtralForCausalLM", "Phi3ForCausalLM")
+WINDOW_LOST_IF_USED = ("Qwen2ForCausalLM", "Qwen3ForCausalLM")
 LLAMA_CPP_ROPE_THETA = 10000.0  # what llama.cpp takes when the file is silent
 FINITE_CHUNK = 1 << 22
 
@@ -54,6 +58,7 @@ def check(file: Path, base: Base, prompts: Prompts, file_type: int) -> list[Find
     names = {tensor.name for tensor in header.tensors}
     return [
         *_model(base, value),
+        *_window(base, value),
         *_rope(base, value, names),
         *_tokenizer(base, prompts, value, file_type),
         _finite(file, header),
@@ -74,6 +79,18 @@ def _model(base: Base, value: Callable[[str], Any]) -> Iterator[Finding]:
         wanted = next((config[name] for name in names if config.get(name) is not None), None)
         if wanted is not None:
             yield _close(f"{prefix}.{key}", wanted, value(f"{prefix}.{key}"))
+
+
+def _window(base: Base, value: Callable[[str], Any]) -> Iterator[Finding]:
+    config, prefix, name = base.config, value("general.architecture"), base.record["architecture"]
+    window, context = config.get("sliding_window"), value(f"{prefix}.context_length")
+    if window is None:
+        return
+    if name in WINDOW_KEPT:
+        yield _close(f"{prefix}.attention.sliding_window", window, value(f"{prefix}.attention.sliding_window"))
+    elif name in WINDOW_LOST or (name in WINDOW_LOST_IF_USED and config.get("use_sliding_window")):
+        detail = f"expected {window} tokens at most, the sliding window, which llama.cpp lacks\ngot      {context}"
+        yield Finding("metadata", f"{prefix}.context_length within the window", passed=context <= window, detail=detail)
 
 
 def _rope(base: Base, value: Callable[[str], Any], tensors: set[str]) -> Iterator[Finding]:

@@ -62,16 +62,22 @@ def write_gguf(
         raise ConversionError("llama.cpp's converter is not installed", where=str(CONVERTER), hint="`make setup`")
     folders = [path.absolute() for path in (base.folder, tuned, folder)]
     options = ["--outfile", str(file.absolute()), "--outtype", number_format.lower(), "--model-name", name]
-    # The converter trusts code that a tokenizer's config points to; offline and with an empty cache there is none.
-    cache = str(folder.absolute() / "no-hub-cache")
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": cache, "HF_HUB_CACHE": cache}
     run_module(
         "ollamake.gguf.write",
         [*folders, *options],
         tool="llama.cpp's converter",
         folder=PACKAGE_ROOT,
-        environment={"PYTHONPATH": str(CONVERTER), **offline},
+        environment=converter_environment(folder),
     )
+
+
+def converter_environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which the converter runs: it finds its own modules, and no hub.
+
+    It trusts code that a tokenizer's config points to; offline and with an empty cache in `folder` there is none.
+    """
+    cache = str(folder.absolute() / "no-hub-cache")
+    return {"PYTHONPATH": str(CONVERTER), "HF_HUB_OFFLINE": "1", "HF_HOME": cache, "HF_HUB_CACHE": cache}
 
 
 def set_add_bos(file: Path, wanted: bool) -> None:

@@ -84,17 +84,28 @@ class Report:
 
 
 def last_look(model: str) -> Mapping[str, Any] | None:
-    """Return the newest line of the log on a served name; None where there is none."""
-    lines = LOG.read_text(encoding="utf-8").splitlines() if LOG.is_file() else []
-    looks: list[Mapping[str, Any]] = [json.loads(line) for line in lines]
-    return next((look for look in reversed(looks) if look["model"] == model), None)
+    """Return the newest whole line of the log on a served name; None where there is none."""
+    lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines() if LOG.is_file() else []
+    looks = (look for line in reversed(lines) if (look := _read(line)))
+    return next((look for look in looks if look.get("model") == model), None)
+
+
+def _read(line: str) -> dict[str, Any]:
+    """Return a look; empty for a line that a full disk or a cut of power has torn, which no later look depends on."""
+    try:
+        look = json.loads(line)
+    except ValueError:
+        return {}
+    return look if isinstance(look, dict) else {}
 
 
 def append(look: Mapping[str, Any]) -> None:
     """Add a line to the log; one write, so that two looks at once leave two whole lines."""
     LOG.parent.mkdir(exist_ok=True)
+    before = LOG.read_bytes()[-1:] if LOG.is_file() else b""
+    start = "" if before in (b"", b"\n") else "\n"  # after a line that was torn
     with LOG.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(look, ensure_ascii=False) + "\n")
+        stream.write(f"{start}{json.dumps(look, ensure_ascii=False)}\n")
 
 
 def since(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """The overrides of a mode: a flat file of `key: value` lines, checked as params.yaml is before anything runs."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from ruamel.yaml.error import YAMLError
 
 from ollamake import params
 from ollamake.errors import ParamsError
+from ollamake.overrides import words
 
 FOLDER = Path("modes")
-# In the quoted texts of Hydra's grammar, which `-S` takes, a backslash counts only before a quote.
-BEFORE_QUOTE = re.compile(r"(\\*)('|$)")
 
 
 def overrides(mode: str, given: Sequence[str]) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def overrides(mode: str, given: Sequence[str]) -> dict[str, Any]:
 
 def arguments(chosen: Mapping[str, Any]) -> list[str]:
     """Return the overrides as arguments of `dvc exp run`."""
-    return [argument for key, value in chosen.items() for argument in ("-S", f"{key}={_written(value)}")]
+    return [argument for word in words(chosen) for argument in ("-S", word)]
 
 
 def _parse(text: str) -> tuple[str, Any]:
@@ -42,12 +40,3 @@ def _parse(text: str) -> tuple[str, Any]:
     except YAMLError:
         pass
     raise ParamsError(f"is no key=value: {text}", where="--set-param", hint="such as `-S lora_rank=8`")
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, str):
-        return str(value)
-    escaped = BEFORE_QUOTE.sub(lambda found: found[1] * 2 + (r"\'" if found[2] else ""), value)
-    return f"'{escaped}'"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ollamake.doctor.hardware import CPU, GPU_BF16, cpu_has_bf16, read_build, read_driver
-from ollamake.doctor.room import machine_memory
+from ollamake.doctor.hardware import CPU, GPU_BF16, cpu_has_bf16, read_build, read_driver, visible
+from ollamake.doctor.limits import machine_memory
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,9 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return what the stages will find, without importing torch."""
-    import os
-
-    driver = read_driver()
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if driver and driver.gpus and not hidden and read_build().cuda:
-        gpu = driver.gpus[0]
+    gpus = visible(read_driver())
+    if gpus and read_build().cuda:
+        gpu = gpus[0]
         return Machine(gpu.name, gpu.memory_bytes, gpu.free_bytes, gpu.capability >= GPU_BF16)
     total, free = machine_memory()
     return Machine("", total, free, cpu_has_bf16(CPU))

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ollamake.errors import ServerError
+
 if TYPE_CHECKING:
     from ollamake.release.channels import TagServer
     from ollamake.release.record import Record
@@ -33,9 +35,9 @@ def create(
     with changing() as server:
         made = creation.create(server, version, bump)
         typer.echo(f"{made.name} {made.version} is {made.tag}, and {made.name}:candidate names it")
+        text = notes(made, predecessor(made))
+        _record(f"Release {made.name} {made.version}", commit=commit, tag=made.git_tag, notes=text)
         _prune(server, keep, made)
-    text = notes(made, predecessor(made))
-    _record(f"Release {made.name} {made.version}", commit=commit, tag=made.git_tag, notes=text)
     typer.echo("then `git push --follow-tags && dvc push`, and `python -m ollamake release promote` for prod")
 
 
@@ -60,9 +62,12 @@ def promote(
 @release.command()
 def rollback(commit: Commit = True) -> None:
     """Let prod name what it named before; once more undoes that."""
+    from ollamake.release import repository
     from ollamake.release.promote import roll_back
     from ollamake.release.session import changing
 
+    if commit:
+        repository.require_identity()
     with changing() as server:
         back, gone = roll_back(server)
     typer.echo(f"{back.name}:prod is {back.version} again; prod-previous is {gone.version}")
@@ -152,10 +157,15 @@ def _digests() -> Mapping[str, str] | None:
 
 
 def _prune(server: "TagServer", keep: int, besides: "Record") -> None:
+    """Let old releases leave the server. Where that fails, the command has done its work: it says so and goes on."""
     from ollamake.release.prune import prune
 
-    for gone in prune(server, keep, besides):
-        typer.echo(f"{gone.tag} left the server; `release deploy {gone.version}` brings it back", err=True)
+    try:
+        for gone in prune(server, keep, besides):
+            typer.echo(f"{gone.tag} left the server; `release deploy {gone.version}` brings it back", err=True)
+    except ServerError as error:
+        typer.echo(f"warning: older releases stay in the server: {error.problem}", err=True)
+        typer.echo(f"`python -m ollamake release deploy {besides.version}` tries that again", err=True)
 
 
 def _record(message: str, *, commit: bool, tag: str = "", notes: str = "") -> None:

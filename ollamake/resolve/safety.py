@@ -6,6 +6,7 @@ from typing import Any
 
 from ollamake.errors import BaseModelError
 from ollamake.files import read_json
+from ollamake.resolve.computable import check_computable
 from ollamake.resolve.template import own_template, try_out
 
 # Every one of these has a native class in transformers (no remote code) and a converter to GGUF in llama.cpp.
@@ -80,6 +81,7 @@ def check_small_files(folder: Path, where: str, *, reviewed: bool = False, needs
     wrong = [key for key in SIZES if not isinstance(config.get(key), int) or config[key] < 1]
     if wrong:
         raise BaseModelError(f"config.json gives no usable {', '.join(wrong)}", where=where)
+    check_computable(config, where)
     if needs_template:
         try_out(own_template(folder, tokenizer, where), folder, where)
 

@@ -11,6 +11,7 @@ from filelock import FileLock
 from ollamake.base import changed_files
 from ollamake.files import atomic_folder, read_json, require_space, sha256, write_json
 from ollamake.resolve.architecture import check_architecture_fits
+from ollamake.resolve.computable import check_computable, within_window
 from ollamake.resolve.conversion import check_convertible
 from ollamake.resolve.source import Record, Source, say
 from ollamake.resolve.template import FILE, NamedTemplate, try_out
@@ -49,6 +50,10 @@ def _reuse(source: Source, request: Path, store: Path, *, needs_template: bool =
     if not whole:
         say(f"{store / 'base'} no longer holds what was fetched; fetching again")
         return None
+    config = read_json(folder / "config.json")
+    check_computable(config, source.name)
+    if config != within_window(config):
+        return None  # brought before its context was made to end at its window
     if needs_template and FILE not in record["files"]:
         return None  # brought for a template of models/templates
     return record if source.still_is(record) else None

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ollamake.files import write_json
+from ollamake.resolve.computable import within_window
 from ollamake.resolve.safety import load
+from ollamake.resolve.source import say
 from ollamake.resolve.template import FILE, own_template
 
 # Facts about the machine that wrote the file, and code that is never run.
@@ -18,8 +20,8 @@ def tidy(folder: Path, *, needs_template: bool = True) -> None:
     """Bring the small files of `folder` into the form that every later stage expects.
 
     The chat template goes to chat_template.jinja, generation_config.json is made where there is none, traces of the
-    machine are removed. Raises BaseModelError when there is no chat template; without `needs_template` it goes, for
-    nobody has tried it out.
+    machine are removed, a context ends where a sliding window does that llama.cpp lacks. Raises BaseModelError when
+    there is no chat template; without `needs_template` it goes, for nobody has tried it out.
     """
     config, tokenizer = load(folder / "config.json"), load(folder / "tokenizer_config.json")
     if needs_template:
@@ -29,7 +31,10 @@ def tidy(folder: Path, *, needs_template: bool = True) -> None:
         (folder / FILE).unlink(missing_ok=True)
     tokenizer.pop("chat_template", None)
     write_json(folder / "tokenizer_config.json", {**_without_leaks(tokenizer), "tokenizer_class": TOKENIZER_CLASS})
-    write_json(folder / "config.json", _without_leaks(config))
+    bounded = within_window(config)
+    if bounded != config:
+        say(f"its context ends with its sliding window, at {bounded['sliding_window']} tokens: llama.cpp has no window")
+    write_json(folder / "config.json", _without_leaks(bounded))
     generation = folder / "generation_config.json"
     if generation.is_file():
         content = load(generation)

@@ -1,6 +1,6 @@
 """What a study shows and gives while it runs: optuna-dashboard in the browser, and the gRPC proxy for other machines.
 
-Both take the storage as an object, so no URL with a password stands in a list of processes.
+Both take the storage as an object: optuna-dashboard's own command line would take a URL, with its password.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from ollamake.base import store
 from ollamake.sweep.errors import SweepError
 from ollamake.sweep.report_data import find_study
-from ollamake.sweep.servers import CONNECT_SECONDS
+from ollamake.sweep.servers import CONNECT_SECONDS, SETUP
 from ollamake.sweep.storage import open_storage
 from ollamake.sweep.url import describe
 
@@ -65,7 +65,7 @@ def serve_storage(url: str | None, host: str, port: int) -> None:
         with suppress(KeyboardInterrupt):
             run_grpc_proxy_server(storage, host=host, port=port)
     except ImportError as error:
-        raise SweepError("gRPC is not installed", hint="`pip install grpcio protobuf`") from error
+        raise SweepError("gRPC is not installed", hint=SETUP) from error
     except RuntimeError as error:
         raise _unusable(port, "something else listens there", "serve") from error
 

@@ -105,7 +105,7 @@ class Driver:
 
         ended = [trial for trial in self._sweep.study.get_trials(deepcopy=False) if trial.state.is_finished()]
         failed = [trial for trial in ended if trial.state == TrialState.FAIL and "seconds" in trial.user_attrs]
-        words = [trial.user_attrs["error"] for trial in failed]
+        words = [trial.user_attrs.get("error") for trial in failed]
         only = not any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in ended)
         return only and len(words) >= SAME_FAILURES and len(set(words[-SAME_FAILURES:])) == 1
 
@@ -119,12 +119,12 @@ class Driver:
         number = slot.left
         if number is not None:
             slot.keep_checkpoints(number)
-            frozen = self._sweep.study.get_trials(deepcopy=False)[number]
-            if not frozen.state.is_finished():
-                name = f"{self._sweep.spec.name}-{number}"
-                for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").split():
-                    if ref.endswith(f"/{name}"):  # brought here, but never told of
-                        git("update-ref", "-d", ref)
+            trials = self._sweep.study.get_trials(deepcopy=False)
+            frozen = trials[number] if number < len(trials) else None
+            if frozen and not frozen.state.is_finished():
+                base = self._sweep.snapshot.base_rev
+                # Brought here, but never told of; those of other commits belong to other sweeps.
+                git("update-ref", "-d", f"refs/exps/{base[:2]}/{base[2:]}/{self._sweep.spec.name}-{number}")
                 try_again(self._sweep.study, frozen, "its driver ended")
                 self._sweep.say(f"trial {number} was left by a driver that ended; its parameters are queued again")
         slot.clear()

@@ -64,9 +64,8 @@ class Results:
     @cached_property
     def default(self) -> "FrozenTrial | None":
         """The trial with the parameters of that commit, where there is one."""
-        return next(
-            (one for one in self.complete if one.params and one.params.items() <= self.head_params.items()), None
-        )
+        drawn = ((trial, self.drawn(trial)) for trial in self.complete)
+        return next((trial for trial, values in drawn if values and values.items() <= self.head_params.items()), None)
 
     @property
     def default_metrics(self) -> Mapping[str, Any]:
@@ -76,6 +75,11 @@ class Results:
     def metrics(self, trial: "FrozenTrial") -> Mapping[str, Any]:
         """Return the flat metrics of a trial; none where it did not finish."""
         return _mapping(trial.user_attrs.get("metrics")) if trial.state.name == "COMPLETE" else {}
+
+    def drawn(self, trial: "FrozenTrial") -> Mapping[str, Any]:
+        """Return the searched parameters of a trial as they ran: Optuna's own have more digits."""
+        ran = _mapping(trial.user_attrs.get("overrides"))
+        return {name: ran.get(name, value) for name, value in trial.params.items()}
 
     def interval(self, rev: str | None, metric: str) -> Sequence[float] | None:
         """Return the ends of the 95 % interval of a metric at a revision, where that is in this repository."""

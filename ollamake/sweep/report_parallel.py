@@ -39,7 +39,7 @@ def parallel(results: Results, place: int) -> Spec:
     """Return the chart for one objective, which is its last axis and its colour."""
     objective = results.objectives[place]
     axes = [*(_parameter(results, name) for name in results.params), _value(results, place)]
-    rows = [row for trial in results.complete for row in _line(trial, trial.values[place], axes)]
+    rows = [row for trial in results.complete for row in _line(trial, results.drawn(trial), trial.values[place], axes)]
     heights = [row["height"] for row in rows]
     x: Spec = {"field": "axis", "type": "ordinal", "title": None, "scale": {"domain": [axis.name for axis in axes]}}
     x["axis"] = {"labelAngle": 0, "orient": "top", "domain": False, "ticks": False, "labelFontWeight": "bold"}
@@ -73,7 +73,7 @@ def parallel(results: Results, place: int) -> Spec:
 def _parameter(results: Results, name: str) -> Axis:
     """Return the axis of a parameter over the range that was searched."""
     trials = [trial for trial in results.complete if name in trial.params]
-    values = [trial.params[name] for trial in trials]
+    values = [results.drawn(trial)[name] for trial in trials]
     distribution: Any = trials[-1].distributions[name]
     if isinstance(distribution, CategoricalDistribution):
         heights = {
@@ -110,9 +110,11 @@ def _share(value: float, low: float, high: float) -> float:
     return (value - low) / (high - low) if high > low else 0.5
 
 
-def _line(trial: "FrozenTrial", value: float, axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
+def _line(
+    trial: "FrozenTrial", drawn: Mapping[str, Any], value: float, axes: Sequence[Axis]
+) -> Iterator[dict[str, Any]]:
     """Yield the points of a trial: a parameter that a condition left out stands below its axis."""
     for place, axis in enumerate(axes):
-        drawn = value if place == len(axes) - 1 else trial.params.get(axis.name)
-        height = BELOW if drawn is None else axis.heights[drawn]
+        shown = value if place == len(axes) - 1 else drawn.get(axis.name)
+        height = BELOW if shown is None else axis.heights[shown]
         yield {"axis": axis.name, "place": place, "height": height, "trial": trial.number, "value": value}

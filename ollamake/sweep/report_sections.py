@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ollamake.overrides import words
 from ollamake.report.document import Document, Section
 from ollamake.report.markdown import bullets, code, commands, plain, table
 from ollamake.report.scores import DASH, amount
@@ -10,7 +11,6 @@ from ollamake.scoring.names import MEASURES, measure
 from ollamake.sweep.report_data import LEAST, TOP, Results
 from ollamake.sweep.report_drawing import short
 from ollamake.sweep.search import AGAIN
-from ollamake.sweep.space import words
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -81,7 +81,7 @@ def _comparison(results: Results, shown: "Sequence[FrozenTrial]") -> str:
     default = results.default
     trials = [*([default] if default and default not in shown else []), *shown]
     titles = [f"trial {trial.number}" + ", default" * (trial is default) for trial in trials]
-    params = [results.head_params, *(trial.params for trial in trials)]
+    params = [results.head_params, *(results.drawn(trial) for trial in trials)]
     metrics = [results.head_metrics, *(results.metrics(trial) for trial in trials)]
     revs = [results.base_rev, *(trial.user_attrs.get("rev") for trial in trials)]
     rows = [[code(name), *(_word(values.get(name)) for values in params)] for name in results.params]

@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ollamake.overrides import words
 from ollamake.sweep.check import METRICS, flatten
+from ollamake.sweep.errors import SILENT
 from ollamake.sweep.graph import TARGET, TRAIN
 from ollamake.sweep.slot import MARK, PATIENCE_SECONDS, Slot, inside, interrupt, kill, mark
 from ollamake.sweep.snapshot import GIT_OWN, git
-from ollamake.sweep.space import words
 from ollamake.sweep.spec import Value
 from ollamake.sweep.url import VARIABLE
 
@@ -25,7 +26,7 @@ PYTHON_ERROR = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)
 DVC_ERROR = re.compile(r"^ERROR: (.*)", re.MULTILINE)
 LAST_CHARACTERS = 2000
 # What DVC gives to its stages, in case one of them runs `sweep`; and a storage, whose password is no stage's business.
-NOT_FOR_TRIALS = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", VARIABLE)
+NOT_FOR_TRIALS = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", VARIABLE, "PGPASSWORD")
 
 
 class Run:
@@ -99,16 +100,21 @@ class Run:
 
     def error(self) -> str:
         """Return why it failed, in the words of the stage, of Python, of DVC, or the last ones in the log."""
-        said = self.said().replace("\r", "\n")
-        for copy in re.findall(r"\S*/standalone/tmp[^/\s]*/", said):
-            said = said.replace(copy, "")
-        if found := STAGE_ERROR.findall(said) or PYTHON_ERROR.findall(said) or DVC_ERROR.findall(said):
-            return str(found[0]).removeprefix("error: ")
-        return said[-LAST_CHARACTERS:].strip() or "it said nothing"
+        return reason(self.said())
 
     def metrics(self, ref: str) -> dict[str, float]:
         """Return the numbers of metrics/evaluate.json of the experiment."""
         return flatten(json.loads(git("show", f"{ref}:{METRICS}", cwd=self.slot.code)))
+
+
+def reason(said: str) -> str:
+    """Return why a trial failed that said this."""
+    said = said.replace("\r", "\n")
+    for copy in re.findall(r"\S*/standalone/tmp[^/\s]*/", said):
+        said = said.replace(copy, "")
+    if found := STAGE_ERROR.findall(said) or PYTHON_ERROR.findall(said) or DVC_ERROR.findall(said):
+        return str(found[0]).removeprefix("error: ").strip() or SILENT
+    return said[-LAST_CHARACTERS:].strip() or SILENT
 
 
 def _environment(slot: Slot, gpu: str | None) -> dict[str, str]:

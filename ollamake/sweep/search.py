@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ollamake.sweep.errors import SweepError
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 # User attributes of a trial that tries again what another one, this number, was not let finish.
 AGAIN = "again"
+# When a trial's run began, in seconds since 1970: the times that Optuna writes are local to each machine.
+BEGAN = "began"
 INTRODUCTION_SECONDS = 60
 
 
@@ -149,17 +150,17 @@ def queue_again(study: "Study", trial: "FrozenTrial | Trial") -> None:
 
 def used_minutes(trials: "list[FrozenTrial]") -> float:
     """Return how long trials were running, those at the same time counted once; trials tried again are left out."""
-    now = datetime.now()  # noqa: DTZ005 - without a zone, as Optuna writes them
+    now = time.time()
     repeated = {trial.user_attrs.get(AGAIN) for trial in trials}
     spans = [
-        (trial.datetime_start, trial.datetime_complete or now)
+        (began, began + trial.user_attrs["seconds"] if "seconds" in trial.user_attrs else now)
         for trial in trials
-        if trial.datetime_start and trial.number not in repeated
+        if (began := trial.user_attrs.get(BEGAN)) is not None and trial.number not in repeated
     ]
-    seconds, until = 0.0, None
+    seconds, until = 0.0, 0.0
     for start, stop in sorted(spans):
-        seconds += max((stop - max(start, until or start)).total_seconds(), 0)
-        until = max(stop, until or stop)
+        seconds += max(stop - max(start, until), 0)
+        until = max(stop, until)
     return seconds / 60
 
 

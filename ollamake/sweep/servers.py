@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ollamake.sweep.errors import SweepError
+from ollamake.sweep.errors import SweepError, first_line
 from ollamake.sweep.url import describe
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10
 RESTART_SECONDS = 300  # a server that restarts costs no trial of hours
 GRPC_PORT = 13000
+SETUP = "`make setup` installs what requirements.lock names"
 TABLES_LOCK = 0x6F6C6C616D616B65  # "ollamake": any number that nobody else in the database locks
 
 
@@ -94,7 +95,7 @@ def open_proxy(url: str) -> "BaseStorage":
             proxy = GrpcStorageProxy(host=host, port=port)
         proxy.wait_server_ready(timeout=CONNECT_SECONDS)
     except ImportError as error:
-        raise SweepError("gRPC is not installed", where=describe(url), hint="`pip install grpcio protobuf`") from error
+        raise SweepError("gRPC is not installed", where=describe(url), hint=SETUP) from error
     except ConnectionError as error:
         raise _unreachable(url, error, "`python -m ollamake sweep serve` on that machine starts it") from error
     return proxy
@@ -102,4 +103,4 @@ def open_proxy(url: str) -> "BaseStorage":
 
 def _unreachable(url: str, error: Exception, hint: str) -> SweepError:
     said = str(error.__cause__ or "").strip() or str(error).strip()
-    return SweepError(f"the storage cannot be used: {said.splitlines()[0]}", where=describe(url), hint=hint)
+    return SweepError(f"the storage cannot be used: {first_line(said)}", where=describe(url), hint=hint)

@@ -1,16 +1,18 @@
 """A study on a screen: its trials, what is left to do, the best against the default."""
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ollamake.overrides import words
+from ollamake.sweep.errors import first_line
 from ollamake.sweep.report_data import Results
 from ollamake.sweep.search import AGAIN, budget, count, read_spec_of, used_minutes
-from ollamake.sweep.space import words
 from ollamake.sweep.spec import Spec, Value
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def _standing(results: Results, spec: Spec) -> Iterator[str]:
 def _errors(trials: "Sequence[FrozenTrial]") -> Iterator[tuple[int, str]]:
     for trial in trials:
         if "seconds" in trial.user_attrs:  # else it was broken off, and is tried again
-            yield trial.number, str(trial.user_attrs.get("error", "")).splitlines()[0]
+            yield trial.number, first_line(str(trial.user_attrs.get("error", "")))
 
 
 def show_best(results: Results, console: Console) -> None:
@@ -97,15 +99,14 @@ def show_best(results: Results, console: Console) -> None:
 
 def run_line(overrides: Mapping[str, Value]) -> str:
     """Return the command that runs the graph with these overrides."""
-    quoted = [f'"{word}"' if "'" in word else word for word in words(overrides)]
-    return " ".join(["dvc exp run", *(f"-S {word}" for word in quoted)])
+    return " ".join(["dvc exp run", *(f"-S {shlex.quote(word)}" for word in words(overrides))])
 
 
 def _comparison(results: Results, spec: Spec) -> Table:
     """Return a table with a column for HEAD, the default's own trial and each of the best."""
     head = results.study.user_attrs["default"]
-    first = _default_trial(results, head["params"])
-    shown = [trial for trial in [first, *results.best] if trial]
+    first = results.default
+    shown = [*([first] if first and first not in results.best else []), *results.best]
     table = Table(title=spec.name, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for name in ("HEAD", *(f"{'default, ' if trial is first else ''}trial {trial.number}" for trial in shown)):
@@ -121,15 +122,6 @@ def _comparison(results: Results, spec: Spec) -> Table:
         ]
         table.add_row(name, *(str(value) for value in row))
     return table
-
-
-def _default_trial(results: Results, default: Mapping[str, Any]) -> "FrozenTrial | None":
-    """Return the trial with the parameters of params.yaml, the fair comparison under `fixed`, unless it is the best."""
-    for trial in results.complete:
-        drawn = {name: trial.user_attrs["overrides"][name] for name in trial.params}
-        if drawn.items() <= default.items():
-            return None if trial in results.best else trial
-    return None
 
 
 def _number(value: float | None, interval: Sequence[float] | None) -> str:

@@ -18,7 +18,8 @@ from ollamake.sweep.snapshot import Snapshot, git
 
 # What a trainer gets to leave in, before it is killed.
 PATIENCE_SECONDS = 20.0
-CHECKPOINTS = ".checkpoints"
+# Where a trainer leaves them, and where those of trials that were broken off wait for the next attempt.
+CHECKPOINTS, KEPT = ".checkpoints", "checkpoints"
 MARK = "OLLAMAKE_TRIAL"
 
 
@@ -68,7 +69,7 @@ class Slot:
             config.write(stream)
 
     def _kept(self, number: int) -> Path:
-        return self._snapshot.folder / "checkpoints" / str(number)
+        return self._snapshot.folder / KEPT / str(number)
 
     def copies(self) -> list[Path]:
         """Return the temporary copies that DVC made here: one while the trial runs."""
@@ -80,8 +81,8 @@ class Slot:
         return next((ref for ref in refs if ref.endswith(f"/{name}")), "")
 
     def publish(self, ref: str) -> str:
-        """Bring the finished experiment into the checkout, and return its commit."""
-        git("push", "--quiet", "--force", str(Path.cwd()), f"{ref}:{ref}", cwd=self.code)
+        """Bring the finished experiment into the checkout, and return its commit. Raises SweepError if one is there."""
+        git("push", "--quiet", str(Path.cwd()), f"{ref}:{ref}", cwd=self.code)
         return git("rev-parse", ref, cwd=self.code).strip()
 
     def keep_checkpoints(self, number: int) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from filelock import FileLock
 
 from ollamake.files import read_json, write_json
 from ollamake.sweep.errors import SweepError
-from ollamake.sweep.spec import FILE
 
 RECORD, CODE = "snapshot.json", "code.git"
+# The attribute of a study that names the files that the snapshot left as they are committed.
+OWN_FILES = "own_files"
 # A new file is copied into git's objects; data of that size is for DVC.
 LARGEST_NEW_BYTES = 20_000_000
 # Set by git in its hooks: they would point every command of ours at the checkout.
@@ -43,10 +44,11 @@ class Snapshot:
         return self.folder / CODE
 
 
-def take(folder: Path) -> Snapshot:
+def take(folder: Path, own_files: Sequence[str]) -> Snapshot:
     """Return a snapshot of the checkout in the current folder, kept in `folder` in place of an older one.
 
-    Raises SweepError where git or DVC is not set up, or where a new file is too large.
+    `own_files` are the sweep's own, which are left as they are committed: another machine, or another day, may have
+    other limits in them. Raises SweepError where git or DVC is not set up, or where a new file is too large.
     """
     base_rev = git("rev-parse", "--verify", "HEAD", hint="`git init && git add --all && git commit -m start`").strip()
     _refuse_large_files()
@@ -58,8 +60,7 @@ def take(folder: Path) -> Snapshot:
         shutil.copyfile(excluded, code / "info/exclude")
     index = {"GIT_DIR": str(code), "GIT_WORK_TREE": str(Path.cwd()), "GIT_INDEX_FILE": str(code / "snapshot.index")}
     git("read-tree", base_rev, env=index)
-    # Not the sweep's own limits: another machine, or another day, may have others.
-    git("add", "--all", "--", ".", f":!{FILE}", env=index)
+    git("add", "--all", "--", ".", *(f":(exclude,literal){name}" for name in own_files), env=index)
     tree = git("write-tree", env=index).strip()
     # Under a ref, git's housekeeping leaves the tree alone.
     git("update-ref", "refs/trees/sweep", tree, env=index)

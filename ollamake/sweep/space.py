@@ -1,7 +1,7 @@
-"""The points of a search space: drawn by Optuna, listed for a grid, at its corners, and as `-S` takes them."""
+"""The points of a search space: drawn by Optuna, listed for a grid, and at its corners."""
 
-import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 Space = Mapping[str, Dimension]
 Point = dict[str, Value]
-# Text that Hydra's grammar takes without quotes, and what it would take for something else.
-PLAIN, NOT_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9_-]*"), ("true", "false", "null", "nan", "inf")
 
 
 def is_active(dimension: Dimension, chosen: Mapping[str, Value]) -> bool:
@@ -40,6 +38,8 @@ def _suggest(trial: "Trial", name: str, dimension: Dimension) -> Value:
     if dimension.whole:
         return trial.suggest_int(name, int(low), int(high), step=int(dimension.step or 1), log=dimension.log)
     value = trial.suggest_float(name, low, high, step=dimension.step, log=dimension.log)
+    if dimension.step is not None:
+        return _stepped(dimension, round((value - low) / dimension.step))
     return min(max(_short(value), low), high)
 
 
@@ -52,6 +52,11 @@ def _ends(dimension: Dimension) -> tuple[float, float]:
 def _short(value: float) -> float:
     # Four digits are more than any training can tell apart, and can be read and typed again.
     return float(f"{value:.4g}")
+
+
+def _stepped(dimension: Dimension, number: int) -> float:
+    # As the file has it, so that it can be read and typed again: 0.3, where floats add up to 0.30000000000000004.
+    return float(Decimal(str(dimension.low)) + number * Decimal(str(dimension.step)))
 
 
 def points(space: Space) -> Iterator[Point]:
@@ -87,9 +92,11 @@ def _values(dimension: Dimension) -> list[Value]:
     if dimension.choices is not None:
         return dimension.choices
     low, high = _ends(dimension)
-    step = float(dimension.step or 1)
-    found = [_short(low + step * number) for number in range(int((high - low) / step + 1e-9) + 1)]
-    return [int(value) for value in found] if dimension.whole else list(found)
+    if dimension.whole:
+        return list(range(int(low), int(high) + 1, int(dimension.step or 1)))
+    if dimension.step is None:
+        raise TypeError("a range without a step has no end of values")
+    return [_stepped(dimension, number) for number in range(int((high - low) / dimension.step + 1e-9) + 1)]
 
 
 def _extremes(dimension: Dimension) -> list[Value]:
@@ -126,20 +133,3 @@ def _holds(dimension: Dimension, value: Any) -> bool:
         return False
     steps = (value - low) / (dimension.step or 1)
     return dimension.is_continuous or dimension.log or abs(steps - round(steps)) < 1e-9
-
-
-def words(overrides: Mapping[str, Value]) -> list[str]:
-    """Return the overrides as `-S` takes them: `learning_rate=0.0002`, texts in quotes where they need them."""
-    return [f"{name}={_word(value)}" for name, value in overrides.items()]
-
-
-def _word(value: Value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        if PLAIN.fullmatch(value) and value.lower() not in NOT_TEXT:
-            return value
-        # In Hydra's grammar a backslash means itself, but before a quote.
-        escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), value)
-        return f"'{escaped}'"
-    return repr(value)

@@ -1,7 +1,8 @@
 """Where a study lives: a journal file in this checkout, or a storage that several machines share.
 
 Optuna's storages do the work. Here a URL becomes one of them, before any trial starts, in bounded time, and with an
-error that a person can act on. A URL may hold a password: no message, file or process list of ours repeats it.
+error that a person can act on. A URL may hold a password: no message or file of ours repeats it. What a person gives as
+`--storage` stands in the list of processes, though; in the environment it does not.
 """
 
 import re

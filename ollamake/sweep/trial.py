@@ -1,17 +1,18 @@
 """One trial from its question to its answer: it runs, is pruned, fails, is broken off, or equals an earlier one."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ollamake.errors import OllamakeError
-from ollamake.sweep.errors import SweepError
+from ollamake.sweep.errors import SweepError, first_line
 from ollamake.sweep.graph import Graph
 from ollamake.sweep.machine import gpu_of, machine
 from ollamake.sweep.run import Run
-from ollamake.sweep.search import AGAIN, try_again
+from ollamake.sweep.search import AGAIN, BEGAN, try_again
 from ollamake.sweep.slot import Slot
 from ollamake.sweep.snapshot import Snapshot, git
 from ollamake.sweep.space import Point
@@ -73,6 +74,7 @@ class Trial:
 
     def _start(self) -> None:
         self.slot.fill(self.asked.user_attrs.get(AGAIN))
+        self.asked.set_user_attr(BEGAN, time.time())
         self.sweep.say(f"trial {self.number}: {_shown(self.point) or 'as params.yaml has it'}")
         self.run = Run(self.slot, f"{self.sweep.spec.name}-{self.number}", self.overrides, gpu_of(self.slot.index))
 
@@ -189,7 +191,7 @@ class Trial:
         self.failed = error
         self._note({"seconds": round(run.seconds, 1), "ran": run.ran(), "error": error})
         self._tell(TrialState.FAIL)
-        self.sweep.say(f"trial {self.number}: failed: {error.splitlines()[0]} ({run.log})")
+        self.sweep.say(f"trial {self.number}: failed: {first_line(error)} ({run.log})")
 
     def _give_back(self) -> None:
         """Leave the trial to whoever goes on with the sweep, with the checkpoints that it has."""

@@ -17,7 +17,7 @@ from ollamake.reference.sentences import FILES, SCORES
 from ollamake.reference.write import PAGES, PICTURE
 from ollamake.scoring.names import MEASURES
 from tests.contract.graph import ROOT, stages
-from tests.documented import LACKS, commands, inline, other_blocks, pages, program, why_unknown
+from tests.documented import LACKS, PARSED, commands, inline, other_blocks, pages, program, why_unknown
 
 OTHER_BLOCKS = {
     "sources:": "a sources.yaml",
@@ -40,7 +40,7 @@ def at_the_root(monkeypatch):
 
 @pytest.mark.parametrize("command", sorted({command.text for command in commands() if program(command.text)}))
 def test_a_documented_command_is_one_that_its_program_takes(command):
-    if program(command) in ("python -m ollamake", "dvc", "make"):
+    if program(command) in PARSED:
         assert why_unknown(command) == ""
 
 
@@ -57,6 +57,8 @@ def test_a_command_that_does_not_exist_is_noticed():
     assert "no stage reads this parameter" in why_unknown("dvc exp run -S lora_rnk=8")
     assert "input should be a valid integer" in why_unknown("dvc exp run -S lora_rank=much")
     assert "No rule to make target" in why_unknown("make bulid")
+    assert "No module named 'benchmarks.trian'" in why_unknown("python -m benchmarks.trian")
+    assert "unrecognized arguments: --row 3" in why_unknown("python -m benchmarks.train --row 3")
 
 
 def test_every_block_is_commands_or_something_that_is_named_here():

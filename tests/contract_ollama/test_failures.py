@@ -4,6 +4,7 @@ What is said for each failure stands in known_failures.md.
 """
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,17 @@ def test_trouble_that_does_not_pass_is_given_up_after_five_tries(
 
 
 def test_a_server_that_does_not_answer_in_time_is_asked_again(
-    standin: StandIn, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def be_patient(_: float, seconds=connection.VERSION_TIMEOUT) -> None:
+        while not standin.requests:
+            time.sleep(0.01)
+        monkeypatch.setattr(connection, "VERSION_TIMEOUT", seconds)
+
     monkeypatch.setattr(connection, "VERSION_TIMEOUT", 0.1)
-    standin.faults.add(Fault("GET /api/version", delay_seconds=0.4))
-    assert server.version() == standin.version
+    standin.faults.add(Fault("GET /api/version", delay_seconds=60))
+    with HttpServer(parse_address(standin.url), sleep=be_patient) as server:
+        assert server.version() == standin.version
     assert standin.requests == ["GET /api/version"] * 2
 
 
@@ -230,13 +237,13 @@ def test_an_endless_line_is_cut_off(raw_reply: tuple[list[bytes], int], monkeypa
 
 
 def test_a_server_that_went_away_is_reported_after_five_tries() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
     pauses: list[float] = []
-    with (
-        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=pauses.append) as server,
-        pytest.raises(ServerError, match=r"cannot list the models: the connection failed"),
-    ):
-        server.digest("a:b")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        with (
+            HttpServer(parse_address(f"127.0.0.1:{closed.getsockname()[1]}"), sleep=pauses.append) as server,
+            pytest.raises(ServerError, match=r"cannot list the models: the connection failed"),
+        ):
+            server.digest("a:b")
     assert len(pauses) == 4
     assert sum(pauses) <= 15

@@ -13,19 +13,22 @@ from tests.pipeline.conftest import Project, records
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]  # one worker builds once
 STORE = "/mnt/store"  # in the documents
-# What is not run here; whether its program would take it is asked in tests/contract/test_documents.py.
+# What is not run here; whether its program would take it is asked in tests/contract/test_documents.py, which asks that
+# of the commands in running text, too. The tests that are named run a command of the same name, with other values.
 REASONS = {
     r"make ": "sets up .venv first; what it runs then are commands like those here",
     r"source \.venv/bin/activate": "changes the shell of whoever types it; here .venv stands first on PATH",
     r"ollama run ": "needs the client of Ollama",
     r"0 4 \* \* \*": "a line of cron",
     r"dvc exp run |dvc queue start": "trains: test_graph.py runs experiments and the queue",
-    r"dvc exp apply |dvc exp remove |dvc get .* --rev testing": "needs an experiment: test_modes.py makes one",
+    r"dvc exp apply |dvc exp remove |dvc get .* --rev testing": "needs an experiment: test_modes.py has some",
     r"python -m ollamake mode design": "trains: test_modes.py runs it",
     r"python -m ollamake mode maintenance": "needs a server: tests/unit/test_maintenance.py has one",
-    r"python -m ollamake release ": "needs a server and two builds: test_release.py has them",
+    r"python -m ollamake release ": "needs a server and builds: tests/unit/test_release_commands.py has both",
     r"dvc exp push |dvc exp pull ": "needs experiments and a remote: test_sweep_machines.py has both",
-    r"python -m ollamake sweep ": "trains: tests of sweeps run all of them",
+    r"python -m ollamake sweep (run|best|status|apply)": "trains, or needs trials: test_sweep.py has them",
+    r"python -m ollamake sweep report": "needs trials: test_sweep_machines.py has them",
+    r"python -m ollamake sweep dashboard": "runs until it is ended: tests/unit/test_sweep_dashboard.py ends it",
 }
 # Their exit code 1 is a verdict on the machine, which may be smaller than that of the author.
 JUDGES = ("python -m ollamake doctor", "python -m ollamake plan")

@@ -143,7 +143,7 @@ def test_when_dvc_alone_is_killed_its_training_stops_with_a_checkpoint(fresh, re
         assert "stages.train" in stage.cmdline()
         process.kill()
         process.wait()
-        psutil.wait_procs([stage], timeout=30)
+        psutil.wait_procs([stage], timeout=120)
         assert not stage.is_running()
         said = process.stderr.read()
     assert "error: dvc has ended, and so does this stage" in said

@@ -39,3 +39,24 @@ def test_a_first_look_is_an_experiment_that_leaves_the_workspace_alone(without_e
 
     project.run("dvc", "exp", "apply", "design-1")
     assert project.metrics("train")["steps"] == 2
+
+
+def test_testing_measures_all_that_there_is_and_trains_nothing(without_experiments):
+    project = without_experiments
+    before = [(project.folder / name).read_bytes() for name in KEPT]
+    look = ("mode", "testing", "-S", "gguf_quantization=Q8_0 Q4_K_M", "-S", "parity_prompts=3")
+    looked = project.run(sys.executable, "-m", "ollamake", *look)
+    assert [(project.folder / name).read_bytes() for name in KEPT] == before
+    assert "Running stage 'convert'" in looked.stderr
+    assert "Running stage 'train'" not in looked.stderr
+    [printed] = re.findall(r"^    (dvc get .*?) +#", looked.stdout, flags=re.MULTILINE)
+    project.run("bash", "-c", printed)
+    assert "Q4_K_M" in (project.folder / "logs/testing-1.html").read_text()
+    project.run("dvc", "exp", "remove", "testing-1")
+
+
+def test_engineering_builds_in_the_workspace_and_tells_what_changed(project):
+    project.set(gate_min_gain=-2.0)
+    shown = project.run(sys.executable, "-m", "ollamake", "mode", "engineering").stdout
+    assert project.metrics("gate")["passed"]
+    assert re.search(r"gate_min_gain\W+-1(\.0)?\W+-2", shown), shown

@@ -10,7 +10,8 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from tests.sweeping import Repository, build, wait
+from ollamake.sweep.snapshot import take
+from tests.sweeping import PATIENCE_SECONDS, Repository, build, wait
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def test_a_sweep_runs_the_code_it_began_with_and_every_trial_is_an_experiment(re
     (repository.control / "hang-8").unlink()
     (repository.control / "hang-16").unlink()
 
-    assert driver.wait() == 0, (repository.control / "said").read_text()
+    assert driver.wait(PATIENCE_SECONDS) == 0, (repository.control / "said").read_text()
     trials = repository.trials()
     assert states(trials) == ["complete"] * 4
     assert trials[0].params == {"lora_rank": 4}, "the first one is the default"
@@ -94,7 +95,9 @@ def test_a_sweep_that_was_killed_goes_on_and_loses_nothing_else(repository: Repo
     killed = repository.start("run")
     wait(lambda: "hangs 8" in repository.ran, "the training of rank 8")
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.wait(PATIENCE_SECONDS)
+    foreign = f"refs/exps/{'0' * 2}/{'0' * 38}/ranks-1"  # of an earlier sweep, on another commit
+    repository.do("git", "update-ref", foreign, "HEAD")
     orphans = [
         process
         for process in psutil.process_iter()
@@ -105,10 +108,10 @@ def test_a_sweep_that_was_killed_goes_on_and_loses_nothing_else(repository: Repo
     (repository.control / "said").unlink()
     resumed = repository.start("resume")
     assert wait(lambda: "left by a driver" in (repository.control / "said").read_text(), "the recovery")
-    psutil.wait_procs(orphans, timeout=60)
+    psutil.wait_procs(orphans, timeout=PATIENCE_SECONDS)
     (repository.control / "hang-8").unlink()
 
-    assert resumed.wait() == 0, (repository.control / "said").read_text()
+    assert resumed.wait(PATIENCE_SECONDS) == 0, (repository.control / "said").read_text()
     assert not any(process.is_running() for process in orphans)
     trials = repository.trials()
     assert states(trials) == ["complete", "fail", "complete", "complete"]
@@ -117,7 +120,8 @@ def test_a_sweep_that_was_killed_goes_on_and_loses_nothing_else(repository: Repo
     assert by_rank(trials).keys() == {4, 8, 16}
     assert "resumed 8" in repository.ran, "it goes on from the checkpoints of the first attempt"
     assert not any("4 as" in line for line in repository.ran), "what was finished, or never changed, does not run again"
-    assert repository.experiments() == ["ranks-0", "ranks-2", "ranks-3"]
+    assert repository.experiments() == ["ranks-0", "ranks-1", "ranks-2", "ranks-3"]
+    repository.do("git", "rev-parse", "--verify", foreign)
     assert repository.leftovers() == []
 
 
@@ -159,7 +163,7 @@ def test_a_sweep_stops_from_another_terminal_and_goes_on(repository: Repository)
     repository.sweep("stop")
     (repository.control / "hang-8").unlink()
 
-    assert driver.wait() == 0
+    assert driver.wait(PATIENCE_SECONDS) == 0
     assert states(repository.trials()) == ["complete", "complete", "waiting"]
 
     (repository.control / "hang-16").touch()
@@ -167,7 +171,7 @@ def test_a_sweep_stops_from_another_terminal_and_goes_on(repository: Repository)
     wait(lambda: "hangs 16" in repository.ran, "the training of rank 16")
     repository.sweep("stop", "--now")
 
-    assert driver.wait() == 0
+    assert driver.wait(PATIENCE_SECONDS) == 0
     assert states(repository.trials()) == ["complete", "complete", "fail", "waiting"]
     assert [line for line in repository.leftovers() if "checkpoints" not in line] == []
     (repository.control / "hang-16").unlink()
@@ -190,7 +194,7 @@ def test_two_trials_at_once_have_a_gpu_each_and_two_drivers_share_the_work(repos
     for rank in ranks[1:]:
         (repository.control / f"hang-{rank}").unlink()
 
-    assert [driver.wait() for driver in drivers] == [0, 0], (repository.control / "said").read_text()
+    assert [driver.wait(PATIENCE_SECONDS) for driver in drivers] == [0, 0], (repository.control / "said").read_text()
     trials = repository.trials()
     assert states(trials) == ["complete"] * 4
     assert by_rank(trials).keys() == set(ranks)
@@ -203,6 +207,7 @@ def test_two_trials_at_once_have_a_gpu_each_and_two_drivers_share_the_work(repos
 
 def test_a_failed_trial_does_not_end_the_sweep_and_the_best_one_is_shown_and_applied(repository: Repository) -> None:
     objective = {"loss": "minimize", "cost": "minimize"}
+    (repository.path / "new.py").write_text("new = True\n")
     repository.write_sweep(objective=objective, fixed={"max_steps": 3}, space={"lora_rank": {"choices": [8, 12, 16]}})
     (repository.control / "fail-12").touch()
 
@@ -221,12 +226,40 @@ def test_a_failed_trial_does_not_end_the_sweep_and_the_best_one_is_shown_and_app
     assert "trial 2, in full, without `fixed`: dvc exp run -S lora_rank=16\n" in best
     assert "several trials are best, each in another way: 0, 2" in repository.sweep("apply", code=1)
     assert "trial 1 has no result" in repository.sweep("apply", "--trial", "1", code=1)
+    _edits_are_not_lost(repository)
+    described = (repository.path / "sweep.yaml").read_text()
+    repository.do("git", "tag", "ranks-2")  # a tag of that name is not the experiment
     applied = repository.sweep("apply", "--trial", "2")
+    assert (repository.path / "sweep.yaml").read_text() == described, "edited, and not committed"
     assert "ranks-2 is in the workspace" in applied
     assert "with your own values: dvc exp run -S max_steps=4\n" in applied
+    assert "ranks-0 is in the workspace" in repository.sweep("apply", "--trial", "0")
+    repository.sweep("apply", "--trial", "2")
     assert "lora_rank: 16 # 1 to 64" in (repository.path / "params.yaml").read_text()
     assert json.loads((repository.path / "metrics/evaluate.json").read_text())["cost"] == 16
     assert json.loads((repository.path / "models/tuned").read_text())["max_steps"] == 3
+
+
+def _edits_are_not_lost(repository: Repository) -> None:
+    for name in ("work.py", "new.py"):
+        path = repository.path / name
+        before = path.read_text()
+        path.write_text(f"{before}# edited\n")
+        assert f"{name}: has edits that are not committed" in repository.sweep("apply", "--trial", "2", code=1)
+        assert path.read_text() == f"{before}# edited\n"
+        path.write_text(before)
+
+
+def test_the_file_that_describes_a_sweep_is_none_of_its_code(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository.path)
+    trees = []
+    for trials in (3, 5):
+        (repository.path / "rank.yaml").write_text(f"trials: {trials}\n")
+        trees.append(take(repository.control, ["rank.yaml", "sweep.yaml"]).tree)
+
+    assert trees[0] == trees[1]
 
 
 def test_a_wrong_sweep_is_refused_before_any_work(repository: Repository) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from ollamake.sweep.report_data import read_results
 from tests import postgresql
-from tests.sweeping import Repository, build, wait
+from tests.sweeping import PATIENCE_SECONDS, Repository, build, wait
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def share(machines, url):
         for path in one.control.glob("hang-*"):
             path.unlink()
     for one in machines:
-        assert one.process.wait() == 0, (one.control / "said").read_text()
+        assert one.process.wait(PATIENCE_SECONDS) == 0, (one.control / "said").read_text()
     return [[int(line.split()[1]) for line in one.ran if line.startswith("train")] for one in machines]
 
 

@@ -37,7 +37,8 @@ def answers(tmp_path: Path):
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(request.param, "digest", lambda _, name: {"a:latest": MODEL.digest}[name])
+    for way in ("digest", "digest_at_once"):
+        monkeypatch.setattr(request.param, way, lambda _, name: {"a:latest": MODEL.digest}[name])
     with request.param(parse_address("127.0.0.1:9")) as server:
         yield server
 
@@ -85,6 +86,38 @@ def test_what_another_model_of_the_name_said_is_not_kept(server: ModelServer, an
         answers.add(SECOND, answer())
         monkeypatch.setattr(type(server), "digest", lambda *_: "2" * 64)
     assert [key in answers for key in (FIRST, SECOND)] == [True, False]
+
+
+@pytest.mark.parametrize("error", [ServerError, KeyboardInterrupt, OSError])
+def test_what_another_model_said_is_not_kept_when_the_asking_is_broken_off(
+    server: ModelServer, answers: Answers, monkeypatch, capsys, error
+):
+    answers.add(FIRST, answer())
+    with pytest.raises(error, match="the end"), sitting(server, MODEL, answers):
+        answers.add(SECOND, answer())
+        monkeypatch.setattr(type(server), "digest_at_once", lambda *_: "2" * 64)
+        raise error("the end")
+    assert [key in answers for key in (FIRST, SECOND)] == [True, False]
+    role = server.role
+    assert capsys.readouterr().err == (
+        f"a was replaced while it {role.did}, so what it said is not kept\n"
+        f"1 {role.replies} are kept; `{role.command}` asks for the others only\n"
+    )
+
+
+@pytest.mark.parametrize("asking", SERVERS)
+def test_a_server_that_has_gone_is_asked_once_and_what_came_is_kept(asking, answers: Answers, capsys):
+    pauses: list[float] = []
+    with asking(parse_address("127.0.0.1:9"), sleep=pauses.append) as server:
+        with pytest.raises(KeyboardInterrupt), sitting(server, MODEL, answers):
+            answers.add(FIRST, answer())
+            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt), sitting(server, MODEL, answers):
+            raise KeyboardInterrupt
+    assert (FIRST in answers, pauses) == (True, [])
+    kept = f"1 {server.role.replies} are kept; `{server.role.command}` asks for the others only\n"
+    told = "http://127.0.0.1:9 does not tell whether a is still the model that was asked\n"
+    assert capsys.readouterr().err == told + kept + kept
 
 
 def test_what_the_model_itself_said_is_kept(server: ModelServer, answers: Answers, capsys):

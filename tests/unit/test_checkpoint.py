@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ollamake.base import Base
 from ollamake.errors import TrainingError
@@ -177,12 +179,19 @@ def test_the_same_training_in_another_workspace_waits_for_the_first_to_end(folde
     checkout = str(tmp_path / "checkout")
     monkeypatch.setenv("DVC_ROOT", checkout)
     (tmp_path / "copy").mkdir()
-    with holder("a", 1.0) as process:
+
+    def end_it(self: FileLock, acquire=FileLock.acquire, **how: object) -> object:
+        if how == {"timeout": checkpoint.WAIT_SECONDS}:  # it waits from here on
+            process.kill()
+        return acquire(self, **how)
+
+    with holder("a", 600) as process:
         monkeypatch.chdir(tmp_path / "copy")
         with reserved("b"):
             assert "waiting" not in capsys.readouterr().err
+        monkeypatch.setattr(FileLock, "acquire", end_it)
         with reserved("a"):
-            assert process.wait(10) == 0
+            assert process.wait(60) == -signal.SIGKILL
     assert f"waiting for process {process.pid}" in capsys.readouterr().err
 
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -79,10 +78,8 @@ def test_without_a_teacher_nothing_for_the_network_is_loaded():
         "print(sorted({'httpx', 'ollama', 'jinja2', 'numpy', 'rich', 'torch'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, asked(teacher="none").model_dump_json()]
-    started = time.monotonic()
     ran = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
-    assert time.monotonic() - started < 10
 
 
 def test_a_teacher_without_a_server_is_refused_with_the_ways_on():

@@ -3,7 +3,8 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -63,6 +64,14 @@ def chats(standin: StandIn) -> int:
     return standin.requests.count(CHAT)
 
 
+def wait_for(happened: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if happened():
+            return
+        time.sleep(0.01)
+    raise AssertionError("what the test waits for did not happen")
+
+
 def answered_by_hand(standin: StandIn, prompt: str, **fields: object) -> str:
     """What the server says to a prompt."""
     options = {"temperature": 0, "seed": 1, "num_predict": 100, "num_ctx": 256}
@@ -120,9 +129,17 @@ def test_the_system_prompt_is_asked_with_and_not_written(standin: StandIn) -> No
     ]
 
 
-def test_the_number_asked_at_once_changes_no_byte(standin: StandIn) -> None:
-    standin.faults.add(Fault(CHAT, times=3, delay_seconds=0.2))  # the first ones answer last
-    distill(teacher_parallel=4)
+def test_the_number_asked_at_once_changes_no_byte(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = count()
+
+    def hold(route: str, strike=standin.faults.strike) -> Fault | None:
+        if route == CHAT and next(turns) < 3:  # the first ones answer last
+            wait_for(lambda: kept(Path()) == 8)
+        return strike(route)
+
+    with monkeypatch.context() as held:
+        held.setattr(standin.faults, "strike", hold)
+        distill(teacher_parallel=4)
     four = written()
     for path in Path(".ollamake/teacher").glob("*/answers.jsonl"):
         order = [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
@@ -183,6 +200,21 @@ def test_a_model_that_is_replaced_while_it_answers_is_noticed(standin: StandIn, 
     assert not Path("data/distilled").exists()
 
 
+def test_a_model_that_is_replaced_before_the_server_fails_is_noticed(standin: StandIn, monkeypatch, capsys) -> None:
+    def replace(route: str, strike=standin.faults.strike) -> Fault | None:
+        if chats(standin) == 6 and route == CHAT:
+            body = {"model": TEACHER, "from": TEACHER, "parameters": {"top_k": 7}, "stream": False}
+            httpx.post(f"{standin.url}/api/create", json=body).raise_for_status()
+            standin.faults.add(Fault(CHAT, times=99, status=500, message="model requires more system memory (9 GiB)"))
+        return strike(route)
+
+    monkeypatch.setattr(standin.faults, "strike", replace)
+    with pytest.raises(ServerError, match="too little memory"):
+        distill(teacher_parallel=1)
+    assert kept(Path()) == 0
+    assert "was replaced while it answered, so what it said is not kept\n0 answers are kept" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_a_run_that_is_killed_goes_on_where_it_was(
     standin: StandIn, workspace: Path, monkeypatch: pytest.MonkeyPatch, after: int
@@ -193,21 +225,19 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
     other.mkdir()
     write(other, TRAIN, VAL)
     monkeypatch.chdir(other)
-    standin.faults.add(Fault(CHAT, times=99, delay_seconds=0.15))
+    standin.requests.clear()
+    standin.faults.add(Fault(CHAT, times=after, delay_seconds=0.0))
+    standin.faults.add(Fault(CHAT, times=99, delay_seconds=120))
     with distill_apart(other, standin.url, teacher_parallel=2) as running:
-        deadline = time.monotonic() + 60
-        while kept(other) < after and time.monotonic() < deadline and running.poll() is None:
-            time.sleep(0.005)
+        wait_for(lambda: (kept(other), chats(standin)) == (after, after + 2))
         running.kill()
         assert running.wait() == -signal.SIGKILL
     standin.faults.clear()
-    time.sleep(0.3)  # what was in flight reaches the server's list
-    there = kept(other)
-    assert after <= there < 11
+    assert kept(other) == after
     assert not Path("data/distilled").exists()
     standin.requests.clear()
     distill(teacher_parallel=2)
-    assert chats(standin) == 11 - there
+    assert chats(standin) == 11 - after
     assert written() == whole
 
 
@@ -215,8 +245,7 @@ def test_ctrl_c_ends_it_at_once_and_keeps_what_came(standin: StandIn, workspace:
     standin.faults.add(Fault(CHAT, times=3, delay_seconds=0.0))
     standin.faults.add(Fault(CHAT, times=99, delay_seconds=120))
     with distill_apart(workspace, standin.url, teacher_parallel=2) as running:
-        while kept(workspace) < 3 and running.poll() is None:
-            time.sleep(0.01)
+        wait_for(lambda: kept(workspace) == 3)
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=60)  # half of what an answer takes that it would wait for
     assert running.returncode != 0
@@ -251,8 +280,8 @@ def test_passing_trouble_is_waited_out(standin: StandIn, fault: Fault) -> None:
 
 
 def test_a_server_that_hangs_is_asked_again(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "TIMEOUT", httpx.Timeout(0.5))
-    standin.faults.add(Fault(CHAT, delay_seconds=1.5))
+    monkeypatch.setattr(connection, "TIMEOUT", httpx.Timeout(3))
+    standin.faults.add(Fault(CHAT, delay_seconds=60))
     distill(teacher_parallel=1)
     assert chats(standin) == 12
     assert len(distilled("train")) == 8

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import pytest
 from dvc.utils.serialize import modify_yaml
 
-from ollamake.doctor import hardware, room, server, software, system
+from ollamake.doctor import hardware, limits, room, server, software, system
 from ollamake.doctor.finding import SkippedError
 from ollamake.doctor.hardware import Driver, Gpu, TorchBuild, answered, unfit, without_driver
 from ollamake.doctor.subject import Subject
+from ollamake.plan import machine as planned
 from ollamake.plan.machine import Machine
 from tests.conftest import REPOSITORY
 
@@ -160,8 +161,43 @@ def test_a_gpu_is_looked_at_from_the_driver_to_torch(monkeypatch: pytest.MonkeyP
     assert hardware.gpu(Subject()).status == "fine"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "hidden by CUDA_VISIBLE_DEVICES=''" in hardware.gpu(Subject()).detail
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # there is only one
+    assert hardware.gpu(Subject()).status == "warning"
     monkeypatch.setattr(hardware, "read_driver", lambda: None)
     assert hardware.gpu(Subject()) == without_driver(hardware.has_card(hardware.CARDS))
+
+
+TWO = (Gpu("A", 80, 79, (8, 0), "GPU-aa11"), Gpu("B", 24, 23, (8, 6), "GPU-ab22"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "names"),
+    [
+        (None, "AB"),
+        ("0,1", "AB"),
+        ("1, 0", "BA"),
+        ("1", "B"),
+        ("GPU-ab", "B"),
+        ("GPU-a", ""),  # of both
+        ("0,2,1", "A"),
+        ("0,-1,1", "A"),
+        ("", ""),
+        ("-1", ""),
+        ("MIG-cd33", "A"),
+    ],
+)
+def test_the_gpu_that_computes_is_the_first_that_cuda_sees(
+    monkeypatch: pytest.MonkeyPatch, wish: str | None, names: str
+) -> None:
+    driver = Driver("590.44", (13, 1), TWO)
+    if wish is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wish)
+    assert "".join(gpu.name for gpu in hardware.visible(driver)) == names
+    monkeypatch.setattr(planned, "read_driver", lambda: driver)
+    monkeypatch.setattr(planned, "read_build", lambda: CUDA)
+    assert planned.this_machine().gpu == names[:1]
 
 
 def test_torch_is_asked_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,12 +269,42 @@ def test_on_a_gpu_what_convert_takes_is_not_the_gpus(workspace: Path, monkeypatc
     assert room.memory(Subject()).status == "failure"
 
 
-def test_the_limit_of_a_container_is_its_memory(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "CGROUP", Path("memory.max"))
-    Path("memory.max").write_text("1000000000\n")
-    assert room.machine_memory() == (10**9, 10**9)
-    Path("memory.max").write_text("max\n")
-    assert room.machine_memory()[0] > 10**9
+def group(folder: Path, **files: object) -> None:
+    """Write the files of a control group on its memory; `_` in a name stands for its dot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("memory_", "memory.", 1)).write_text(f"{content}\n")
+
+
+@pytest.mark.parametrize("own", ["/", "/docker/6f", "/../.."])  # a container may be told a path that it cannot see
+def test_what_is_free_in_a_container_is_what_it_has_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    monkeypatch.setattr(limits, "GROUPS", tmp_path)
+    monkeypatch.setattr(limits, "OWN", tmp_path / "own")
+    limits.OWN.write_text(f"0::{own}\n")
+    group(tmp_path, memory_max=10**6, memory_current=700_000, memory_stat="anon 600000\ninactive_file 100000")
+    assert limits.machine_memory() == (10**6, 400_000)  # cached files are given back
+    group(tmp_path, memory_max="max")
+    assert limits.machine_memory()[0] > 10**6
+
+
+def test_the_limit_of_a_job_counts_and_so_do_those_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GROUPS", tmp_path)
+    monkeypatch.setattr(limits, "OWN", tmp_path / "own")
+    limits.OWN.write_text("0::/user.slice/job\n")
+    group(tmp_path / "user.slice/job", memory_max=900_000, memory_current=100_000)
+    group(tmp_path / "user.slice", memory_max=10**6, memory_current=950_000)
+    assert limits.machine_memory() == (900_000, 50_000)
+    limits.OWN.write_text("4:memory:/slurm/job_7\n3:cpuset:/\n0::/\n")  # version 1, as SLURM has it on older systems
+    group(tmp_path / "memory/slurm/job_7", memory_limit_in_bytes=800_000, memory_usage_in_bytes=900_000)
+    assert limits.machine_memory() == (800_000, 0)
+
+
+def test_without_control_groups_the_machine_is_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OWN", tmp_path / "none")
+    total, free = limits.machine_memory()
+    assert total > free > 0
 
 
 def test_a_model_of_unknown_size_is_skipped(workspace: Path) -> None:
@@ -343,11 +409,15 @@ def test_a_umask_that_takes_ones_own_rights_is_told(workspace: Path) -> None:
     assert "277" in verdict.detail
 
 
-def test_a_taken_port_is_told_with_who_has_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize("name", ["DASHBOARD_PORT", "STUDIES_PORT"])
+def test_a_taken_port_is_told_with_who_has_it(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with socket.socket() as taken, socket.socket() as other:
+        for port in (taken, other):
+            port.bind(("127.0.0.1", 0))
+        for constant in ("DASHBOARD_PORT", "STUDIES_PORT"):
+            monkeypatch.setattr(server, constant, (taken if constant == name else other).getsockname()[1])
+        other.close()
         taken.listen()
-        monkeypatch.setattr(server, "DASHBOARD_PORT", taken.getsockname()[1])
         verdict = server.ports(Subject())
         assert verdict.status == "warning"
         assert f"(process {os.getpid()})" in verdict.detail

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from dvc.utils.serialize import modify_yaml
@@ -17,7 +18,7 @@ from ollamake.doctor.subject import Subject
 from tests.released import built_workspace, run
 
 __all__ = ["built_workspace"]
-NOBODY = 4_000_000  # above the largest process number that Linux gives by default
+NOBODY = 4_194_305  # above the largest process number that Linux can give
 OUT = "data/prepared/train.jsonl"
 
 
@@ -171,6 +172,15 @@ def test_without_a_build_there_is_nothing_to_hash(workspace: Path) -> None:
         objects.objects(Subject())
 
 
+def test_the_hint_for_a_damaged_object_holds_in_a_folder_with_spaces(workspace: Path) -> None:
+    Path(".dvc/cache").rename(".dvc/a cache")
+    configure(dir="a cache")
+    file = Path(".dvc/a cache", cached().relative_to(".dvc/cache"))
+    damage(file)
+    subprocess.run(["bash", "-c", objects.objects(Subject()).hint.split("`")[1]], check=True)
+    assert not file.exists()
+
+
 def configure(**cache: object) -> None:
     """Write DVC's settings of the cache, as `dvc config --local` does in a second."""
     lines = [f"    {key} = {value}\n" for key, value in cache.items()]
@@ -196,6 +206,22 @@ def test_a_cache_on_another_disk_without_links_takes_the_space_twice(workspace: 
     assert "every output stands on both" in verdict.detail
     configure(dir=other_disk, type="hardlink")
     assert links.links(Subject()).status == "failure"  # DVC would fail at the next checkout
+
+
+def test_trying_links_leaves_nothing_that_git_would_see(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(".dvc/cache")  # as after `git clone`
+    configure(type="hardlink,copy")
+    made = []
+
+    def spied(**options: Path) -> TemporaryDirectory[str]:
+        made.append(folder := TemporaryDirectory(**options))
+        return folder
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", spied)
+    links.links(Subject())
+    assert len(made) == 2
+    for folder in made:
+        run("git", "check-ignore", folder.name)
 
 
 def test_links_that_root_may_write_through_are_warned_of(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,20 +294,23 @@ def test_copies_and_partial_files_of_killed_runs_are_found_and_the_hint_removes_
     copy = Path(".dvc/tmp/exps/standalone/tmpabc")
     copy.mkdir(parents=True)
     (copy / "weights").write_bytes(bytes(3_000_000))
-    Path("models", f".gguf.partial-{NOBODY}").mkdir()
+    Path("models/of mine").mkdir()
+    Path("models/of mine", f".gguf.partial-{NOBODY}").mkdir()
     Path("data", f".train.jsonl.partial-{os.getpid()}").touch()  # of a process that lives
     verdict = runs.leftovers(Subject())
     assert verdict.status == "warning"
     assert "of killed runs, 3 MB; `dvc exp show` lists" in verdict.detail
-    subprocess.run(["bash", "-c", verdict.hint.strip("`")], check=True)
+    assert "if no other machine" in verdict.hint
+    subprocess.run(["bash", "-c", verdict.hint.split("`")[1]], check=True)
     assert runs.leftovers(Subject()).status == "fine"
     assert Path("data", f".train.jsonl.partial-{os.getpid()}").exists()
 
 
-def test_the_copy_of_an_experiment_at_work_is_left_alone(workspace: Path) -> None:
+@pytest.mark.parametrize("program", [("-m", "dvc", "exp", "run"), ("/site/dvc/__main__.py", "exp", "queue-worker")])
+def test_the_copy_of_an_experiment_at_work_is_left_alone(workspace: Path, program: tuple[str, ...]) -> None:
     Path(".dvc/tmp/exps/tmpabc").mkdir(parents=True)
     code = "import sys; print(flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", code, "-m", "dvc", "exp", "run"]
+    command = [sys.executable, "-c", code, *program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

@@ -63,7 +63,12 @@ def test_a_listening_socket_is_not_silent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert why_silent(parse_address(f":{port}")) == ""
-    assert why_silent(parse_address(f":{port}")) == "connection refused"
+
+
+def test_a_port_at_which_nobody_listens_is_silent() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        assert why_silent(parse_address(f":{reserved.getsockname()[1]}")) == "connection refused"
 
 
 def test_a_host_that_does_not_answer_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

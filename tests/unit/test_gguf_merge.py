@@ -250,6 +250,45 @@ def test_an_error_for_a_person_comes_out_of_a_tool_as_it_went_in(tmp_path):
     assert str(caught.value) == "error: here: full\nof numbers\nhint: there"
 
 
+def ended(folder, *lines):
+    """The error for a tool of these lines."""
+    (folder / "ends.py").write_text("\n".join(["import os, signal, sys", *lines]))
+    with pytest.raises(OllamakeError) as caught:
+        run_module("ends", ["x"], tool="a tool", folder=folder, environment={"PYTHONPATH": str(PACKAGE_ROOT)})
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGILL", "SIGBUS"])
+def test_a_tool_that_was_killed_is_told_by_the_signal_and_with_what_may_be_behind_it(name, tmp_path):
+    error = ended(tmp_path, "print('loading', flush=True)", f"os.kill(os.getpid(), signal.{name})")
+    assert error.problem == f"a tool was killed ({name})\n  loading"
+    assert "SIGKILL: memory ran out" in error.hint
+
+
+def test_only_what_the_converter_does_not_know_is_put_down_to_the_base_model(tmp_path):
+    assert "models/catalog.yaml" in ended(tmp_path, "{}['rope_dim']").hint
+    error = ended(tmp_path, "sys.exit('quantizing failed')")
+    assert error.problem == "a tool failed with exit code 1\n  quantizing failed"
+    assert "models/catalog.yaml" not in error.hint
+
+
+@pytest.mark.parametrize("last", ["", "none of ours", "3", "{}"])
+def test_an_exit_code_of_a_tool_that_happens_to_be_ours_is_told_as_any_other(last, tmp_path):
+    error = ended(tmp_path, f"print({last!r})", "sys.exit(3)")
+    assert type(error) is ConversionError
+    assert error.problem.startswith("a tool failed with exit code 3")
+
+
+@pytest.mark.parametrize(
+    "full", ["OSError(28, 'No space left on device', 'model.gguf')", "RuntimeError('I/O error: (os error 28)')"]
+)
+def test_a_disk_that_is_full_for_a_tool_is_told_as_one(full, tmp_path):
+    error = ended(tmp_path, "from ollamake.gguf.tool import refusing", "with refusing():", f"    raise {full}")
+    assert type(error) is DiskError
+    assert error.problem == "the disk is full"
+    assert error.where == ("model.gguf" if "model.gguf" in full else "")
+
+
 def test_a_folder_laid_out_for_the_converter_has_no_weights_and_no_clock(tiny_base, tmp_path):
     base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
     (base / "chat_template.jinja").write_text("{{ strftime_now('%d') }}")

@@ -1,5 +1,6 @@
 """Every bug that a conversion can have is planted, stopped, and named; docs/parity.md has the table."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from ollamake.base import Base
 from ollamake.errors import ParityError
+from ollamake.files import write_json
 from tests.tiny import HEADS, KEY_VALUE_HEADS, LAYERS
 from tests.unit.parity_page import kept, row_of
 from tests.unit.planted import Workbench, failures, overwrite, respell, workbench
@@ -82,6 +85,13 @@ def text(old: bytes, new: bytes) -> Callable[[Workbench], Path]:
     return lambda bench: respell(bench.copy("respelled"), old, new)
 
 
+def windowed(bench: Workbench) -> Base:
+    """The base model as one of Mistral's, which sees a part of its context."""
+    folder = Path(shutil.copytree(bench.base.folder, bench.folder / "windowed"))
+    write_json(folder / "config.json", {**bench.base.config, "sliding_window": 24})
+    return Base(folder, {**bench.base.record, "architecture": "MistralForCausalLM"})
+
+
 @dataclass(frozen=True)
 class Bug:
     """What is planted, the check that has to catch it first, and what its message has to say."""
@@ -90,6 +100,7 @@ class Bug:
     plant: Callable[[Workbench], Path]
     check: str
     says: str
+    base: Callable[[Workbench], Base] = lambda bench: bench.base
 
 
 PRE = b"\x06\0\0\0\0\0\0\0"
@@ -109,6 +120,13 @@ BUGS = [
         metadata("llama.attention.layer_norm_rms_epsilon", "<f", 1e-6),
         "metadata: llama.attention.layer_norm_rms_epsilon",
         "expected 1e-05",
+    ),
+    Bug(
+        "a context beyond the sliding window, which the file lacks",
+        lambda bench: bench.f16,
+        "metadata: llama.context_length within the window",
+        "expected 24 tokens at most",
+        windowed,
     ),
     Bug(
         "wrong BOS token",
@@ -152,7 +170,7 @@ BUGS = [
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_stopped_and_named(bench, bug):
     with pytest.raises(ParityError) as caught:
-        bench.gate(bug.plant(bench))
+        bench.gate(bug.plant(bench), base=bug.base(bench))
     assert bug.check in failures(caught)[:2]
     assert bug.says in caught.value.problem
     lines = [line.strip(" ✗") for line in caught.value.problem.splitlines()]

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ollamake.base import Base
-from ollamake.gguf import reference
+from ollamake.gguf import layerwise, reference
+from ollamake.gguf.merge import TrainedWeights
 from ollamake.gguf.reference import TrainedModel
 from ollamake.gguf.runtime import Transcript
 from ollamake.gguf.whole import load_trained
+from ollamake.quiet import quiet_loading
 from tests.architectures import write_model
 from tests.unit.test_gguf_merge import ATTENTION, adapt
 
@@ -99,6 +102,28 @@ def test_joined_experts_are_judged_with_all_in_memory(smollm2_tokenizer, tmp_pat
     assert torch.equal(torch.from_numpy(next(trained.rows(name, 8))), merged[f"{name}.weight"][:8])
     said = transcripts(model.config.vocab_size)
     assert trained.judge(said) == TrainedModel(Base(base, {}), tmp_path / "tuned").judge(said)
+
+
+@pytest.mark.slow
+def test_an_output_matrix_of_its_own_that_config_ties_to_the_embedding_is_judged_as_transformers_loads_it(
+    smollm2_tokenizer, tmp_path
+):
+    base = write_model("qwen2", tmp_path / "base", tokenizer_from=smollm2_tokenizer)
+    tensors = load_file(base / "model.safetensors")
+    assert "lm_head.weight" not in tensors
+    embedding = tensors["model.embed_tokens.weight"]
+    noise = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(0))
+    tensors["lm_head.weight"] = embedding + 0.3 * noise
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    with quiet_loading():
+        assert_same_judgements(base, base)
+
+
+def test_no_adapter_is_loaded_for_a_model_that_is_not_taken_a_layer_at_a_time(smollm2_tokenizer, tmp_path, monkeypatch):
+    base = write_model("mixtral", tmp_path / "base", tokenizer_from=smollm2_tokenizer)
+    adapt(base, tmp_path / "tuned", target_modules=ATTENTION)
+    monkeypatch.setattr(layerwise, "add_adapter", None)
+    assert layerwise.load_layerwise(TrainedWeights(base, tmp_path / "tuned"), tmp_path / "tuned") is None
 
 
 @pytest.mark.parametrize(("tokens", "share", "passes"), [(10**6, 1, 1), (1, 1, 6), (10**6, 13 / 64, 3)])

@@ -5,11 +5,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
+from ollamake import lm_eval
 from ollamake.cli import app
 from ollamake.files import read_json
 from tests.contract.graph import ROOT
@@ -80,6 +82,18 @@ def test_without_the_package_the_command_says_how_to_get_it():
     assert (code, said) == (
         1,
         "error: lm-eval is not installed\nhint: `pip install 'lm-eval[api]'`, then the same command again\n",
+    )
+
+
+@pytest.mark.usefixtures("workspace")
+def test_without_a_server_the_command_says_how_to_start_one(monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    monkeypatch.setattr(lm_eval, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda _: True)))
+    code, _, said = command("gsm8k")
+    assert code == 1
+    assert said == (
+        f"error: http://127.0.0.1:9: no Ollama server (connection refused), so {MODEL} cannot be asked\n"
+        "hint: start it (`ollama serve`), then the same command again\n"
     )
 
 

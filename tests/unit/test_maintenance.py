@@ -97,6 +97,17 @@ def test_a_model_that_is_as_it_was_is_steady_and_the_look_is_written_down(standi
 
 
 @pytest.mark.usefixtures("build")
+def test_a_line_that_was_torn_does_not_end_maintenance() -> None:
+    LOG.parent.mkdir()
+    LOG.write_bytes('{"model": "tiny:latest", "reasons": ["é'.encode()[:-1])
+    look()
+    assert "steady" in look().stdout
+    torn, *whole = LOG.read_bytes().splitlines()
+    assert torn.startswith(b'{"model"')
+    assert [json.loads(line)["verdict"] for line in whole] == ["steady", "steady"]
+
+
+@pytest.mark.usefixtures("build")
 def test_scores_that_surely_fell_by_more_than_the_gate_allows_are_drift() -> None:
     change_record(lambda row: {**row, "scores": {**row["scores"], "rouge_l": 1.0}})
     result = look(code=3)

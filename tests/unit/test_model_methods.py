@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import convert
 from ollamake.base import Base
 from ollamake.errors import DiskError, ParamsError
 from ollamake.files import read_json
@@ -104,13 +105,10 @@ def untouched(base):
 
 def write_merged(base, tuned, into):
     """Write the weights that the converter is given, in a folder of their own."""
-    from safetensors.torch import save_file
-
-    lay_out(base, into, bos=False)
-    weights = TrainedWeights(base.folder, tuned)
-    if weights.by_name:
-        save_file({name: weights.read(name) for name in weights.stored}, into / "model.safetensors", {"format": "pt"})
+    if TrainedWeights(base.folder, tuned).by_name:
+        convert.write_merged(base, tuned, into)
     else:
+        lay_out(base, into, bos=False)
         save_merged(base.folder, tuned, into)
 
 

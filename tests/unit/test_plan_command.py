@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from ollamake.cli import app
 from ollamake.files import write_json
+from ollamake.plan import outlook
+from ollamake.plan.machine import Machine
 from ollamake.plan.show import duration, size
 from tests.conftest import REPOSITORY
 from tests.planned import contents, lay_out
@@ -38,6 +41,8 @@ def workspace(repository, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(outlook, "this_machine", lambda: Machine("", 32 * 10**9, 24 * 10**9, bf16=True))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
     return folder
 
 

@@ -19,7 +19,7 @@ from ollamake.release.promote import promote
 from ollamake.release.record import read_record
 from ollamake.release.session import _alone
 from tests.released import built_workspace, channels, commit, dvc, export_model, go_to, run, within
-from tests.standin import StandIn, running
+from tests.standin import Fault, StandIn, running
 
 __all__ = ["built_workspace"]
 RUNNER = CliRunner()
@@ -137,6 +137,42 @@ def test_a_creation_commits_tags_and_names_the_next_commands(monkeypatch: pytest
     assert "| ollama_num_predict | 64    | 32    |" in run("git", "tag", "-l", "--format=%(contents)", "model@v1.1.1")
 
 
+def test_a_server_that_keeps_old_releases_does_not_hold_up_the_new_one(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "require_current", lambda: None)
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("ollama_seed: 1", "ollama_seed: 3"))
+    commit("a third seed")
+    export_model(ollama_seed=3)
+    standin.faults.add(Fault("DELETE /api/delete", times=99, status=403, message="not you"))
+    result = release("create", "--keep", "1")
+    assert "committed and tagged model@v1.2.0: Release tiny 1.2.0\n" in result.stdout
+    assert run("git", "tag", "--points-at", "HEAD") == "model@v1.2.0\n"
+    assert run("git", "status", "--porcelain") == ""
+    old = read_record("1.1.0").tag
+    assert re.fullmatch(
+        f"warning: older releases stay in the server: cannot delete {re.escape(old)}: .*\n"
+        "`python -m ollamake release deploy 1.2.0` tries that again\n",
+        result.stderr,
+    )
+    standin.faults.clear()
+    assert f"{old} left the server" in release("deploy", "1.2.0", "--keep", "1").stderr
+
+
+@pytest.mark.usefixtures("standin")
+def test_without_a_name_to_commit_under_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    release("promote")
+    run("git", "config", "user.useConfigOnly", "true")
+    run("git", "config", "--unset", "user.email")
+    for name in ("GLOBAL", "SYSTEM"):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", "/dev/null")
+    monkeypatch.delenv("EMAIL", raising=False)
+    assert "or --no-commit" in release("rollback", code=1).stderr
+    assert channels()["prod"] == "1.1.0"
+    release("rollback", "--no-commit")
+    assert channels()["prod"] == "1.0.0"
+
+
 @pytest.mark.usefixtures("standin")
 def test_a_creation_may_leave_the_commit_to_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "require_current", lambda: None)
@@ -206,8 +242,6 @@ def test_two_commands_at_once_do_not_meddle() -> None:
 
 
 def test_the_hints_of_a_refusing_server_fit_the_command(standin: StandIn) -> None:
-    from tests.standin import Fault
-
     standin.faults.add(Fault("POST /api/show", status=500, message="no space left on device"))
     assert release("promote", code=1).stderr.endswith("hint: free some space there, then run this command again\n")
 

@@ -188,11 +188,11 @@ def test_a_page_that_is_no_json_counts_as_out_of_reach(fake, folder, monkeypatch
 
 def test_a_hub_that_does_not_answer_is_given_up_in_time(fake, folder, monkeypatch):
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.2)
-    fake.seconds = 1.0
+    fake.seconds = 60.0
     started = time.monotonic()
     with pytest.raises(BaseModelError, match="out of reach"):
         bring(folder)
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 30
 
 
 def test_a_name_look_up_that_hangs_is_given_up_in_time(folder, monkeypatch):
@@ -200,7 +200,7 @@ def test_a_name_look_up_that_hangs_is_given_up_in_time(folder, monkeypatch):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(60) or [])
     with pytest.raises(BaseModelError, match="no answer within"):
         bring(folder)
 

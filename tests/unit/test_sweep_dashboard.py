@@ -13,6 +13,7 @@ import pytest
 
 from ollamake.sweep.heartbeat import Heartbeat
 from ollamake.sweep.storage import open_storage
+from tests.sweeping import PATIENCE_SECONDS
 from tests.unit.swept import sweep
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ def test_the_dashboard_shows_the_study_and_ends_by_its_process_id(workspace):
             assert len(trials) == 3
         finally:
             os.kill(process.pid, signal.SIGTERM)
-        assert process.wait() == -signal.SIGTERM
+        assert process.wait(PATIENCE_SECONDS) == -signal.SIGTERM
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)
 
@@ -71,7 +72,6 @@ def test_a_port_that_is_taken_is_said_with_another_one(workspace):
 
 
 def test_machines_without_a_database_share_a_study_through_the_proxy(workspace):
-    pytest.importorskip("grpc", reason="gRPC is not installed: pip install grpcio protobuf")
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as gRPC's own: nobody else gets the port
         reserved.bind(("127.0.0.1", 0))

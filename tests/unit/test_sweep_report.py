@@ -69,9 +69,44 @@ def test_the_ids_of_the_charts_do_not_meet(tmp_path):
 def test_a_new_report_takes_the_place_of_the_old_one(tmp_path):
     folder = tmp_path / "report"
     folder.mkdir()
-    (folder / "old.png").write_bytes(b"")
-    write_report(read_results(None, "few"), folder)
+    for name in ("old.png", "report.html"):
+        (folder / name).write_bytes(b"")
+    page = write_report(read_results(None, "few"), folder)
     assert not (folder / "old.png").exists()
+    assert page.read_text()
+
+
+@pytest.mark.parametrize("names", [["notes.md"], ["report.html", "notes.md"], ["photo.png"]])
+def test_a_folder_that_is_no_report_is_left_as_it_is(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(SweepError, match="something else"):
+        write_report(read_results(None, "few"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_a_file_in_the_place_of_the_report_is_left_as_it_is(tmp_path):
+    (tmp_path / "few").write_text("mine")
+    with pytest.raises(SweepError, match="something else"):
+        write_report(read_results(None, "few"), tmp_path / "few")
+    assert (tmp_path / "few").read_text() == "mine"
+
+
+def test_parameters_are_shown_as_they_ran_and_not_as_they_were_drawn():
+    study = sweep("digits", 3)
+    best = study.best_trial
+    drawn, ran = best.params["learning_rate"], best.user_attrs["overrides"]["learning_rate"]
+    assert drawn != ran
+    other = optuna.trial.create_trial(
+        value=best.value + 0.1, params=best.params, distributions=best.distributions,
+        user_attrs={**best.user_attrs, "overrides": {**best.user_attrs["overrides"], "learning_rate": 0.00125}},
+    )  # fmt: skip
+    study.add_trial(other)
+    row = next(line for line in section("digits", "Best against default").splitlines() if "learning_rate" in line)
+    assert row.endswith(" 0.00125 |")
+    rows = charts(read_results(None, "digits"), {})["parallel"]["data"]["values"]
+    heights = {row["trial"]: row["height"] for row in rows if row["axis"] == "learning_rate"}
+    assert heights[3] != heights[best.number]
 
 
 def test_every_trial_stands_in_the_table_with_its_score_interval_stages_and_overrides():
@@ -128,7 +163,9 @@ def test_under_fixed_values_the_default_is_the_trial_that_has_it_and_not_the_com
     study.set_user_attr("spec", json.dumps(spec))
     assert read_results(None, "fixed").default_metrics == {}, "HEAD ran more steps"
     assert "HEAD did not: it does not compare" in section("fixed", "Best against default")
-    study.set_user_attr("default", {"metrics": {"rouge_l": 0.99}, "params": {**first.params, "warmup_ratio": 0.1}})
+    study.set_user_attr(
+        "default", {"metrics": {"rouge_l": 0.99}, "params": {**first.user_attrs["overrides"], "warmup_ratio": 0.1}}
+    )
     assert read_results(None, "fixed").default_metrics["rouge_l"] == first.value
     shown = section("fixed", "Best against default")
     assert "| trial 0, default |" in shown

@@ -123,8 +123,10 @@ def test_what_is_tried_again_counts_once(tmp_path: Path) -> None:
 
 def test_minutes_of_trials_at_the_same_time_count_once_and_pauses_do_not() -> None:
     def trial(start: float, stop: float, number: int, **attributes: Any) -> FrozenTrial:
-        made = create_trial(state=TrialState.FAIL, user_attrs=attributes)
-        made.datetime_start, made.datetime_complete = (START + timedelta(minutes=minute) for minute in (start, stop))
+        span = {"began": 1e9 + 60 * start, "seconds": 60 * (stop - start)}
+        made = create_trial(state=TrialState.FAIL, user_attrs={**attributes, **span})
+        # Optuna's own times are of the machine's zone: another machine's are hours away.
+        made.datetime_start = made.datetime_complete = START + timedelta(hours=number)
         made.number = number
         return made
 

@@ -8,10 +8,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from ollamake import params
+from ollamake.overrides import words
 from ollamake.sweep.check import World, findings, flatten
 from ollamake.sweep.errors import SweepError
 from ollamake.sweep.graph import Graph, read_graph
-from ollamake.sweep.space import corners, locate, points, suggest, words
+from ollamake.sweep.space import corners, locate, points, suggest
 from ollamake.sweep.spec import Spec, read_spec
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +184,23 @@ def test_a_grid_has_every_combination_once_and_leaves_out_what_a_condition_leave
     assert len(grid) == (3 + 1) * 2
     assert {"method": "full", "packing": True} in grid
     assert {"method": "lora", "lora_rank": 16, "packing": False} in grid
+
+
+@pytest.mark.parametrize(
+    ("dimension", "values"),
+    [
+        ({"low": 10000, "high": 10010, "int": True}, list(range(10000, 10011))),
+        ({"low": 12000, "high": 12300, "step": 25, "int": True}, list(range(12000, 12301, 25))),
+        ({"low": 0.999, "high": 1.0, "step": 0.00025}, [0.999, 0.99925, 0.9995, 0.99975, 1.0]),
+        ({"low": -0.3, "high": 0.3, "step": 0.1}, [-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3]),
+    ],
+)
+def test_a_range_with_steps_has_each_of_its_values(dimension: dict[str, Any], values: list[float]) -> None:
+    space = spec(space={"x": dimension}).space
+
+    assert [point["x"] for point in points(space)] == values
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    assert {suggest(study.ask(), space)["x"] for _ in range(100)} == set(values)
 
 
 def test_corners_are_the_ends_of_the_ranges() -> None:

@@ -53,6 +53,9 @@ class Slot:
         git("clone", "--quiet", "--shared", "--no-checkout", str(snapshot.code), str(self.code))
         git("checkout", "--quiet", "--detach", snapshot.base_rev, cwd=self.code)
         git("read-tree", "--reset", "-u", snapshot.tree, cwd=self.code)
+        # DVC stashes the changes, for which git wants a name: the checkout's, which may stand in its own config only.
+        for key, default in (("user.name", "ollamake"), ("user.email", "ollamake@localhost")):
+            git("config", key, git("config", "--default", default, "--get", key).strip(), cwd=self.code)
         self._point_to_cache(main)
         # The base models: DVC_ROOT is the clone, and the stages look for their store there.
         (self.code / ".ollamake").symlink_to(main / ".ollamake", target_is_directory=True)

@@ -199,3 +199,13 @@ def built_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 lay_out(partial, remote=folder.with_name("remote"))
             partial.rename(folder)
     return folder
+
+
+@pytest.fixture
+def workspace(built_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the test: a copy of the builds that it may change."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(built_workspace, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return folder

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from ollamake.plan import disk, memory, seconds, work
@@ -99,21 +100,25 @@ def time_parts(
     stage: str, content: Mapping[str, Any], shape: Shape, tokens: Tokens | None, machine: Machine
 ) -> dict[str, float]:
     """Return the seconds of train, baseline, evaluate or convert, by what takes them; `start` is one of them."""
-    bf16, gpu = computes_in_bf16(content, machine), bool(machine.gpu)
-    if stage == "convert" or tokens is None:
-        return seconds.of_conversion(work.conversion(content, shape))
-    if stage == "train":
-        return seconds.of_training(work.training(content, shape, tokens, bf16=bf16), gpu=gpu)
-    return seconds.of_scoring(work.scoring(content, shape, tokens, tuned=stage == "evaluate", bf16=bf16), gpu=gpu)
+    return _parts(seconds, stage, content, shape, tokens, machine)
 
 
 def memory_parts(
     stage: str, content: Mapping[str, Any], shape: Shape, tokens: Tokens | None, machine: Machine
 ) -> dict[str, float]:
     """Return the bytes that train, baseline, evaluate or convert takes at its peak, by what takes them."""
+    return _parts(memory, stage, content, shape, tokens, machine)
+
+
+def _parts(
+    cost: ModuleType, stage: str, content: Mapping[str, Any], shape: Shape, tokens: Tokens | None, machine: Machine
+) -> dict[str, float]:
     bf16, gpu = computes_in_bf16(content, machine), bool(machine.gpu)
+    found: dict[str, float]
     if stage == "convert" or tokens is None:
-        return memory.of_conversion(work.conversion(content, shape))
-    if stage == "train":
-        return memory.of_training(work.training(content, shape, tokens, bf16=bf16), gpu=gpu)
-    return memory.of_scoring(work.scoring(content, shape, tokens, tuned=stage == "evaluate", bf16=bf16), gpu=gpu)
+        found = cost.of_conversion(work.conversion(content, shape))
+    elif stage == "train":
+        found = cost.of_training(work.training(content, shape, tokens, bf16=bf16), gpu=gpu)
+    else:
+        found = cost.of_scoring(work.scoring(content, shape, tokens, tuned=stage == "evaluate", bf16=bf16), gpu=gpu)
+    return found

@@ -15,20 +15,11 @@ from dvc.utils.serialize import modify_yaml
 from ollamake.doctor import links, objects, repository, runs
 from ollamake.doctor.finding import SkippedError
 from ollamake.doctor.subject import Subject
-from tests.released import built_workspace, run
+from tests.released import built_workspace, run, workspace
 
-__all__ = ["built_workspace"]
+__all__ = ["built_workspace", "workspace"]
 NOBODY = 4_194_305  # above the largest process number that Linux can give
 OUT = "data/prepared/train.jsonl"
-
-
-@pytest.fixture
-def workspace(built_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "workspace"
-    shutil.copytree(built_workspace, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    return folder
 
 
 def cached(path: str = OUT) -> Path:

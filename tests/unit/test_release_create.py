@@ -1,6 +1,5 @@
 """What may be released: a build that is committed, current, through its gate, proved and served, and nothing else."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +17,10 @@ from ollamake.release.notes import differences, notes
 from ollamake.release.record import RELEASES, read_record
 from ollamake.release.show import describe
 from stages import export
-from tests.released import built_workspace, commit, export_model, run, set_params
+from tests.released import built_workspace, commit, export_model, run, set_params, workspace
 from tests.standin import StandIn, running
 
-__all__ = ["built_workspace"]
-
-
-@pytest.fixture
-def workspace(built_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "workspace"
-    shutil.copytree(built_workspace, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    return folder
+__all__ = ["built_workspace", "workspace"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ PAGE := .dvc/plots/page.html
 QUIET := --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: build design engineering testing deployment maintenance doctor test check bench docs lock setup clean help
+.PHONY: build design engineering testing deployment maintenance doctor test test-all check bench docs lock setup clean help
 .DEFAULT_GOAL := help
 
 build: setup ## build, prove and ship the model; rebuilds only what a change touched
@@ -36,6 +36,9 @@ doctor: setup ## is this machine, and this workspace, fit for a build?
 
 test: setup ## run the tests
 	pytest -n auto --maxprocesses 4 --dist loadgroup
+
+test-all: setup ## run all tests, those that take an hour too
+	pytest -n auto --maxprocesses 4 --dist loadgroup -m "nightly or not nightly"
 
 check: setup ## lint and type-check
 	ruff check
@@ -73,4 +76,4 @@ clean: ## remove the environment and the caches of the tools; data, models and t
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dvc_plots
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

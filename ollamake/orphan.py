@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 # The folder to which the processes of one training write what they say last; not set in those started by hand.
 LAST_WORDS = "OLLAMAKE_LAST_WORDS"
@@ -43,18 +44,35 @@ def links_to_dvc() -> list[tuple[int, int]]:
     """Return (process, parent) for each step up from here to `dvc`: a shell or a launcher may stand between.
 
     `dvc` is the first one up whose environment does not name this stage. Empty where another user's process stands
-    between, whose environment cannot be read.
+    between, whose environment cannot be read. Where `dvc` had gone before this was asked, one link that does not hold.
     """
     import psutil
 
     process, links = psutil.Process(), []
-    with suppress(psutil.Error):
+    with suppress(psutil.Error, OSError):
         while parent := process.parent():
             links.append((process.pid, parent.pid))
-            if parent.environ().get("DVC_STAGE") != os.environ["DVC_STAGE"]:
-                return links
+            if not _names_this_stage(parent):
+                return [(process.pid, 0)] if _has_adopted(parent) else links
             process = parent
     return []
+
+
+def _names_this_stage(process: Any) -> bool:
+    import psutil
+
+    try:
+        return bool(process.environ().get("DVC_STAGE") == os.environ["DVC_STAGE"])
+    except psutil.AccessDenied:
+        if process.pid == 1:  # the system's own, which is not this user's
+            return False
+        raise
+
+
+def _has_adopted(parent: Any) -> bool:
+    """Tell whether `parent` is no `dvc` but the system's process that orphans are given to."""
+    elsewhere = os.getsid(parent.pid) != os.getsid(0)
+    return elsewhere and not any("dvc" in word for word in parent.cmdline())
 
 
 def unbroken(links: list[tuple[int, int]]) -> bool:

@@ -75,7 +75,7 @@ class TrainedWeights:
         if self._change is None or self._change.numel() < weight.numel():
             self._change = torch.empty(weight.numel())  # kept: fresh memory takes longer than the product
         change = torch.mm(parts[UP], parts[DOWN], out=self._change[: weight.numel()].view(weight.shape))
-        merged = weight.add_(change.mul_(self._scale(rank)))
+        merged = weight + change.mul_(self._scale(rank))  # not in place: the file's pages would be copied one by one
         if MAGNITUDE in parts:  # DoRA trains the length of each row apart from its direction
             merged.mul_((parts[MAGNITUDE] / torch.linalg.norm(merged, dim=1)).view(-1, 1))
         return merged

@@ -11,8 +11,8 @@ from ollamake.gguf.merge import TrainedWeights
 from ollamake.gguf.runtime import Transcript
 from ollamake.gguf.whole import load_trained
 
-# What is computed at once: so many tokens, with padding, and logits that take a quarter of the output matrix's memory.
-PASS_TOKENS, LOGITS_SHARE = 2048, 1 / 4
+# What is computed at once: so many tokens, with padding, and logits that take an eighth of the output matrix's memory.
+PASS_TOKENS, LOGITS_SHARE = 2048, 1 / 8
 
 
 Said = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and answer of a transcript

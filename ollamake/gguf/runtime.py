@@ -1,9 +1,11 @@
 """llama.cpp in this process: the engine that will serve the model, asked for text, token ids and log-probabilities."""
 
+import ctypes
 import http.client
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,6 +68,8 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del self._server  # stops its thread and frees the weights
+        with suppress(OSError, AttributeError):  # glibc alone keeps freed memory, and has a call that hands it back
+            ctypes.CDLL(None).malloc_trim(0)
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return the generation prompt that the template inside the file makes."""

@@ -30,7 +30,7 @@ import os, subprocess, sys, time
 command = [sys.executable, "-c", sys.argv[1]]
 if sys.argv[2] == "shell":
     command = ["sh", "-c", '"$@"; true', "sh", *command]
-child = subprocess.Popen(command, env={**os.environ, "DVC_STAGE": "train"})
+child = subprocess.Popen(command, env={**os.environ, "DVC_STAGE": "train", "DVC_PROCESS": str(os.getpid())})
 time.sleep(float(sys.argv[3]))
 print("dvc has ended", flush=True)
 """
@@ -81,6 +81,16 @@ def test_a_stage_ends_when_the_shell_between_is_killed():
         stage.parent().kill()
         assert has_ended(stage)
         process.kill()
+
+
+def test_a_stage_whose_dvc_ended_before_it_looked_for_it_ends():
+    waiting = "import os, psutil\nwhile psutil.Process().parent().ppid() == int(os.environ['DVC_PROCESS']): pass"
+    with subprocess.Popen(
+        [sys.executable, "-c", DVC, waiting + STAGE, "shell", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+    ) as process:  # fmt: skip
+        said = process.communicate(timeout=60)[1]  # all that could write there has ended
+    assert said.startswith("error: dvc has ended, and so does this stage\n")
 
 
 def test_a_stage_that_does_not_end_is_ended(monkeypatch):

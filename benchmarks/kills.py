@@ -67,8 +67,8 @@ def build(folder: Path, changes: Mapping[str, object]) -> Path:
     return build_workspace(folder, model, models.record_of("tiny", model), tables, {**CHANGES, **changes})
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    """Start the stage as DVC does: without outputs, in a group of its own."""
+def start(folder: Path, code: Path = ROOT) -> subprocess.Popen[str]:
+    """Start the stage as DVC does: without outputs, in a group of its own; `code` holds the packages that it runs."""
     for name in OUTPUTS:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
@@ -76,7 +76,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
     return subprocess.Popen(
         [sys.executable, "-m", "stages.train"],
-        cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        cwd=folder, env={**environment, "PYTHONPATH": str(code)}, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from ollamake.modes.commands import mode
 from ollamake.plan.command import plan
 from ollamake.release.commands import release
 from ollamake.sweep.commands import sweep
+from ollamake.verify.command import verify
 
 # The panels of --help, in the order in which a person meets them.
 LOOK, BEGIN, TRY, SHIP, TOOLS = PANELS = (
@@ -63,13 +64,16 @@ app.add_typer(mode, name="mode", rich_help_panel=TRY)
 app.add_typer(sweep, name="sweep", rich_help_panel=TRY)
 app.add_typer(release, name="release", rich_help_panel=SHIP)
 app.add_typer(cloud, name="cloud", rich_help_panel=TRY)
+app.command(rich_help_panel=SHIP)(verify)
 
 
 @app.command(rich_help_panel=LOOK)
 def check() -> None:
-    """Check params.yaml and the files that it names, before any work."""
+    """Check params.yaml and the files that it names, before any work, and mend a dvc.lock that a kill has cut."""
     from ollamake import params, preflight
+    from ollamake.modes.commands import mend
 
+    mend()
     content = params.read()
     params.check(content)
     preflight.check(content)

@@ -8,8 +8,27 @@ OllamakeError          exit code 1
 ├── ConversionError    the merged model could not be written as GGUF
 ├── ParityError        the GGUF does not behave as the trained model does
 ├── ServerError        the Ollama server refused or broke off
-└── DiskError          there is no room for what a stage is about to write
+└── DiskError          files cannot be read or written: no room, no right, a limit, a failing disk
 """
+
+import errno
+import re
+
+# What the system says of files that it does not read or write, and what to do about it.
+ANSWERS = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the quota of the disk is used up", "free some space"),
+    errno.EFBIG: ("a file may not become as large as it has to", "`ulimit -f` shows the limit, where there is one"),
+    errno.EROFS: ("the file system is read-only", "`python -m ollamake doctor` shows where"),
+    errno.EACCES: ("there is no right to it", "`python -m ollamake doctor` shows where"),
+    errno.EPERM: ("there is no right to it", "`python -m ollamake doctor` shows where"),
+    errno.EIO: ("the disk does not read or write it", "look into the system's log (`dmesg`): the disk may be failing"),
+    errno.EMFILE: ("too many files are open at once", "`ulimit -n 1024`"),
+}
+# numpy keeps to itself why.
+PARTLY = re.compile(r"\d+ requested and \d+ written")
+# As safetensors and other libraries in Rust wrap it in errors of their own, and Arrow in its own.
+WRAPPED = re.compile(r"\((?:os error|errno:?) (\d+)\)|\[[Ee]rrno (\d+)\]")
 
 
 class OllamakeError(Exception):
@@ -60,4 +79,19 @@ class ServerError(OllamakeError):
 
 
 class DiskError(OllamakeError):
-    """There is no room for what a stage is about to write."""
+    """Files cannot be read or written: no room, no right, a limit, a failing disk."""
+
+
+def of_system(error: BaseException) -> DiskError | None:
+    """Return the DiskError for what the system is behind, whichever library wraps it; None for anything else."""
+    wrapped = WRAPPED.search(str(error))
+    number = getattr(error, "errno", None) or (int(wrapped[1] or wrapped[2]) if wrapped else None)
+    if PARTLY.fullmatch(str(error)):
+        problem, hint = "only a part of a file could be written", "free some space, or see `ulimit -f` for a limit"
+        return DiskError(problem, hint=f"{hint}; then run `dvc repro` again")
+    if number in ANSWERS:
+        problem, hint = ANSWERS[number]
+        names = [getattr(error, name, None) for name in ("filename2", "filename")]  # of two, the one written to
+        where = str(next(filter(None, names), ""))
+        return DiskError(problem, where=where, hint=f"{hint}; then run `dvc repro` again")
+    return of_system(error.__cause__) if error.__cause__ else None

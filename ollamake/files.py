@@ -1,11 +1,12 @@
 """Files that are replaced whole or not at all, their hashes, and room for them."""
 
+import configparser
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,14 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def read_at(descriptor: int, size_bytes: int, start: int) -> bytes:
+    """Return `size_bytes` from `start` on, fewer at the end of the file; the system may hand over less at a time."""
+    part = os.pread(descriptor, size_bytes, start)
+    if not part or len(part) == size_bytes:
+        return part
+    return part + read_at(descriptor, size_bytes - len(part), start + len(part))
+
+
 def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     """Raise DiskError unless the file system of `folder` has `needed_bytes` free, with 5 % to spare."""
     existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
@@ -105,3 +114,22 @@ def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
             hint="free some space (`dvc gc --workspace --all-experiments --dry` shows what DVC could drop), "
             "then run `dvc repro` again",
         )
+
+
+def require_writable(*folders: Path) -> None:
+    """Raise DiskError where this user may not write into one of the folders; those that are not there are left out."""
+    closed = [str(folder) for folder in folders if folder.exists() and not os.access(folder, os.W_OK | os.X_OK)]
+    if closed:
+        raise DiskError(
+            "nothing can be written there: there is no right to, or the file system is read-only",
+            where=closed[0] + (f" and {len(closed) - 1} more" if len(closed) > 1 else ""),
+            hint=f"`ls -ld {closed[0]}` and `findmnt --target {closed[0]}` tell which; then run it again",
+        )
+
+
+def dvc_cache(settings: Path = Path(".dvc")) -> Path:
+    """Return the folder of DVC's cache as the repository's own settings have it; asking DVC would take a second."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    with suppress(configparser.Error):  # for DVC to tell of
+        parser.read([settings / "config", settings / "config.local"], encoding="utf-8")
+    return settings / parser.get("cache", "dir", fallback="cache").strip("\"'")

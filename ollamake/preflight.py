@@ -1,11 +1,14 @@
 """What can be found wrong before the first stage starts, in kinder words than DVC has for it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ollamake import params
 from ollamake.collect import request
 from ollamake.data.formats.reading import chunks
+from ollamake.doctor.system import WRITTEN
+from ollamake.files import dvc_cache, require_writable
 from ollamake.training.launch import refuse_unsuitable
 from ollamake.training.quantized import refuse_unable
 from ollamake.training.reporters import require_reporter
@@ -16,7 +19,11 @@ FIRST_BYTES = 1 << 16
 
 
 def check(content: Mapping[str, Any]) -> None:
-    """Raise an OllamakeError for data that is not there or a training that this machine cannot run; offline."""
+    """Raise an OllamakeError for what would stop a build; offline.
+
+    That is: folders that cannot be written, data that is not there, a training that this machine cannot run.
+    """
+    require_writable(*map(Path, WRITTEN), dvc_cache())
     check_data(content)
     # Light, unless bitsandbytes or several GPUs are asked for.
     settings = params.select(Settings, content)

@@ -1,19 +1,17 @@
 """What every stage script does around its work: check the parameters, turn a failure into one clear message."""
 
-import errno
 import gc
 import os
 import sys
 from collections.abc import Callable
 
 from ollamake import params, pins
-from ollamake.errors import DiskError, OllamakeError
+from ollamake.errors import OllamakeError, of_system
+from ollamake.files import dvc_cache, require_writable
 from ollamake.orphan import end_with_dvc
 from ollamake.params import Schema, StageParams
 
 __all__ = ["StageParams", "run"]
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(schema: type[Schema], main: Callable[[Schema], None]) -> None:
@@ -36,6 +34,8 @@ def run(schema: type[Schema], main: Callable[[Schema], None]) -> None:
         content = params.read()
         params.check(content)
         pins.check()
+        # DVC finds it out when the stage has done its work, and then has that done again.
+        require_writable(dvc_cache())
         main(params.select(schema, content))
     except OllamakeError as error:
         sys.exit(str(error))
@@ -43,14 +43,7 @@ def run(schema: type[Schema], main: Callable[[Schema], None]) -> None:
         # Non-zero on purpose: DVC records whatever an interrupted stage left as finished if it exits with 0.
         sys.exit(130)
     except Exception as error:
-        if not _says_full(error):
+        told = of_system(error)
+        if told is None:
             raise
-        where = str(getattr(error, "filename", None) or "")
-        sys.exit(str(DiskError("the disk is full", where=where, hint="free some space, then run `dvc repro` again")))
-
-
-def _says_full(error: BaseException) -> bool:
-    """Tell whether a full disk is behind it; safetensors and numpy wrap the error in others of their own."""
-    number = getattr(error, "errno", None)
-    wrapped = any(f"(os error {code})" in str(error) for code in FULL)
-    return number in FULL or wrapped or (error.__cause__ is not None and _says_full(error.__cause__))
+        sys.exit(str(told))

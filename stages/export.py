@@ -1,15 +1,17 @@
 """Serve the model with Ollama, and prove it again there."""
 
 import os
+import sys
 from pathlib import Path
 
 from ollamake.errors import OllamakeError
 from ollamake.files import read_json
-from ollamake.ollama.address import server_address, why_silent
+from ollamake.ollama.address import exposure, server_address, why_silent
 from ollamake.ollama.deploy import postpone, serve
 from ollamake.ollama.receipt import Proved
 from ollamake.ollama.served import write_modelfile
 from ollamake.ollama.settings import EXPORT, RECEIPT, Settings, model_to_serve
+from ollamake.recorded import require_recorded_weights
 from ollamake.stage import run
 
 GATE, MODELFILE = Path("metrics/gate.json"), EXPORT / "Modelfile"
@@ -30,6 +32,8 @@ def main(params: Params) -> None:
     model = model_to_serve(params)
     write_modelfile(MODELFILE, model.modelfile)
     address = server_address()
+    if said := exposure():
+        print(said, file=sys.stderr)
     if why := why_silent(address):
         reason = f"no Ollama server at {address.url} ({why})"
         postpone(model, RECEIPT, reason)
@@ -40,7 +44,7 @@ def main(params: Params) -> None:
     from ollamake.ollama.http_server import HttpServer  # httpx loads here
 
     with HttpServer(address) as server:
-        _say_served(params.ollama_model, *serve(server, model, RECEIPT))
+        _say_served(params.ollama_model, *serve(server, model, RECEIPT, require_recorded_weights))
 
 
 def _say_served(name: str, proved: Proved, changed: bool) -> None:

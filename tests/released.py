@@ -18,7 +18,7 @@ from dvc.utils.serialize import modify_yaml
 from filelock import FileLock
 
 from ollamake import params
-from ollamake.files import read_json, read_jsonl, write_json, write_jsonl
+from ollamake.files import read_json, read_jsonl, sha256, write_json, write_jsonl
 from ollamake.gate.comparison import compare, read_contest
 from ollamake.gate.verdict import Bounds, judge
 from ollamake.release import channels as channel_files
@@ -123,14 +123,14 @@ def set_params(**changes: object) -> None:
 
 def lay_out(folder: Path, remote: Path) -> None:
     """Make `folder`, the current one, a workspace with a first build, committed as `one`, and a second one as `two`."""
-    for name in ("params.yaml", "pins.yaml"):
+    for name in ("params.yaml", "pins.yaml", "requirements.lock"):
         shutil.copyfile(REPOSITORY / name, folder / name)
     (folder / "dvc.yaml").write_text(GRAPH)
     (folder / ".gitignore").write_text(IGNORED)
     for made in ("recipe", "metrics", "releases", "models"):
         (folder / made).mkdir()
     channel_files.SHIPPED.write_text("\n")
-    write_json(folder / "models/base.json", {"name": "tiny", "revision": "r1", "license": "apache-2.0"})
+    write_base(folder)
     run("git", "init", "--quiet")
     for key, value in {"user.name": "T", "user.email": "t@example.org", "init.defaultBranch": "main"}.items():
         run("git", "config", key, value)
@@ -145,6 +145,14 @@ def lay_out(folder: Path, remote: Path) -> None:
         run("git", "tag", name)
     go_to("one")
     dvc("push", "--quiet", "--all-tags")
+
+
+def write_base(folder: Path) -> None:
+    """Write the base model's record, and a file of it into the store."""
+    config = folder / ".ollamake/base/tiny/config.json"
+    write_json(config, {"model_type": "llama"})
+    base = {"name": "tiny", "revision": "r1", "license": "apache-2.0", "architecture": "LlamaForCausalLM"}
+    write_json(folder / "models/base.json", {**base, "key": "tiny", "files": {config.name: sha256(config)}})
 
 
 def go_to(build: str) -> None:

@@ -18,20 +18,33 @@ HIDDEN, FEED_FORWARD, LAYERS, HEADS, KEY_VALUE_HEADS, CONTEXT = 64, 128, 2, 4, 2
 SPREAD, EMBEDDING_SPREAD = 0.1, 0.45
 
 
-def build_tiny_model(folder: Path, *, tokenizer_from: Path) -> Path:
-    """Write a random LlamaForCausalLM with the tokenizer and chat template of `tokenizer_from`; return `folder`."""
+def build_tiny_model(folder: Path, *, tokenizer_from: Path, vocabulary_size: int | None = None) -> Path:
+    """Write a random LlamaForCausalLM with the tokenizer and chat template of `tokenizer_from`; return `folder`.
+
+    `vocabulary_size` keeps only as many tokens, the first: those of control, the bytes and the shortest words.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.json", "chat_template.jinja"):
         shutil.copyfile(tokenizer_from / name, folder / name)
     tokenizer = read_json(tokenizer_from / "tokenizer_config.json")
     write_json(folder / "tokenizer_config.json", {**tokenizer, "model_max_length": CONTEXT})
-    vocabulary = read_json(tokenizer_from / "tokenizer.json")["model"]["vocab"]
+    if vocabulary_size is not None:
+        _keep_first_tokens(folder / "tokenizer.json", vocabulary_size)
+    vocabulary = read_json(folder / "tokenizer.json")["model"]["vocab"]
     special = {f"{role}_token_id": vocabulary[tokenizer[f"{role}_token"]] for role in ("bos", "eos", "pad")}
     write_json(folder / "config.json", {**_config(len(vocabulary)), **special})
     write_json(folder / "generation_config.json", special)
     save_file(_weights(len(vocabulary)), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)
     return folder
+
+
+def _keep_first_tokens(file: Path, size: int) -> None:
+    content = read_json(file)
+    model = content["model"]
+    model["vocab"] = kept = {token: number for token, number in model["vocab"].items() if number < size}
+    model["merges"] = [pair for pair in model["merges"] if {*pair, "".join(pair)} <= kept.keys()]
+    write_json(file, content)
 
 
 def _config(vocabulary: int) -> dict[str, object]:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from ollamake.asking.model import Model
 from ollamake.asking.role import Role
 from ollamake.base import store
-from ollamake.files import write_json
+from ollamake.files import read_at, write_json
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # a line that a power failure tore: it is asked again
 
@@ -92,7 +92,7 @@ class Answers:
         if prompt in self._refused:
             return self._refused[prompt]
         start, length = self._places[prompt]
-        return _answer(json.loads(os.pread(self._file.fileno(), length, start)))[1]
+        return _answer(json.loads(read_at(self._file.fileno(), length, start)))[1]
 
     def add(self, prompt: bytes, reply: Answer | Refusal) -> None:
         """Append an answer in one write: a killed process leaves a whole line, or a torn last one.

@@ -51,7 +51,8 @@ def load(path: Path) -> Any:
         raise DataError(
             f"cannot be read: {error}", where=str(path), hint="data_source in params.yaml names the file"
         ) from error
-    except (YAMLError, RecursionError) as error:
+    except (YAMLError, RecursionError, ValueError, TypeError) as error:
+        # The last two: a number of 5,000 digits, a date without such a day, a list as a key.
         raise _broken(path, error) from error
 
 

@@ -6,6 +6,7 @@ here is shared with the code that fetches base models, or a change there would c
 
 import hashlib
 import queue
+import re
 import shutil
 import sys
 import threading
@@ -24,6 +25,7 @@ from ollamake.files import BLOCK_BYTES, read_json, require_space, sha256, write_
 ALL = "all"
 # A black hole of a network must not hold the build up; looking up a host name has no time limit of its own.
 PROBE_SECONDS = 4.5
+CREDENTIALS = re.compile(r"//[^/\s]*@")  # an error of the hub repeats HF_ENDPOINT, which may hold a password
 Listing = dict[str, Any]
 
 
@@ -221,4 +223,5 @@ def _say(text: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return CREDENTIALS.sub("//", first)

@@ -1,6 +1,5 @@
 """Near duplicates: rows whose prompts share most of their phrases, found without comparing all with all."""
 
-import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ollamake.data.signatures import BASE, HALF, MIXER, PERMUTATIONS, U64, Integers, sketch
+from ollamake.files import read_at
 
 __all__ = ["PERMUTATIONS", "groups", "near_pairs", "sketch"]
 
@@ -142,7 +142,7 @@ def _verified(descriptor: int, rows: Integers, candidates: U64, threshold: float
     for low in range(0, len(candidates), COMPARED_PAIRS):
         block = candidates[low : low + COMPARED_PAIRS]
         involved, places = np.unique(np.concatenate(_unpack(block)), return_inverse=True)
-        read = [os.pread(descriptor, SIGNATURE_BYTES, row * SIGNATURE_BYTES) for row in rows[involved].tolist()]
+        read = [read_at(descriptor, SIGNATURE_BYTES, row * SIGNATURE_BYTES) for row in rows[involved].tolist()]
         signatures = np.frombuffer(b"".join(read), np.uint32).reshape(-1, PERMUTATIONS)
         equal = signatures[places[: len(block)]] == signatures[places[len(block) :]]
         yield block[equal.sum(axis=1) >= threshold * PERMUTATIONS]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ollamake.data.columns import each
+from ollamake.files import read_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,4 +53,4 @@ class Spool:
         self._lines.flush()
         starts = lengths.cumsum(dtype="i8") - lengths
         for start, length in each(starts[rows], lengths[rows]):
-            yield os.pread(self._lines.fileno(), length, start)
+            yield read_at(self._lines.fileno(), length, start)

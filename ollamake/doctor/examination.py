@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from ollamake.doctor import build, hardware, links, objects, repository, room, runs, server, software, system
+from ollamake.doctor import build, hardware, links, objects, records, repository, room, runs, server, software, system
 from ollamake.doctor.finding import Finding, SkippedError, Verdict, failure
 from ollamake.doctor.subject import Subject
 from ollamake.errors import OllamakeError
@@ -34,6 +34,7 @@ CHECKS = (
     Check("repository", "git", repository.state),
     Check("repository", "queued runs", repository.queued),
     Check("repository", "outputs", repository.outputs),
+    Check("repository", "dvc.lock", records.lock),
     Check("repository", "DVC's links", links.links),
     Check("repository", "DVC's cache", objects.objects),
     Check("repository", "locks", runs.locks),

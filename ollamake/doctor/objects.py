@@ -1,6 +1,5 @@
 """The objects in DVC's cache against their names, which are the md5 of their bytes: DVC itself does not look."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Iterator
@@ -8,20 +7,19 @@ from pathlib import Path
 
 from ollamake.doctor.finding import SkippedError, Verdict, failure, fine, named, warning
 from ollamake.doctor.subject import Subject
-from ollamake.files import BLOCK_BYTES
+from ollamake.recorded import FOLDER, file_md5
 
 QUICK_BYTES = 1 << 29
-FOLDER = ".dir"
 
 
 def objects(subject: Subject) -> Verdict:
     """Hash what dvc.lock names, the smaller first, up to QUICK_BYTES; with `deep`, the whole cache."""
-    store = subject.cache / "files" / "md5"
-    recorded = list(_recorded(subject, store))
-    missing = sorted({file.name for file in recorded if not file.is_file()})
-    there = set(store.glob("??/*")) if subject.deep else {file for file in recorded if file.is_file()}
+    store = store_of(subject)
+    named_in_lock = list(recorded(subject))
+    missing = sorted({file.name for file in named_in_lock if not file.is_file()})
+    there = set(store.glob("??/*")) if subject.deep else {file for file in named_in_lock if file.is_file()}
     if not there:
-        raise SkippedError("the cache holds nothing of the last build" if recorded else "nothing was built yet")
+        raise SkippedError("the cache holds nothing of the last build" if named_in_lock else "nothing was built yet")
     chosen = list(_chosen(there, None if subject.deep else QUICK_BYTES))
     broken = [file for file in chosen if not is_whole(file)]
     if broken:
@@ -42,33 +40,41 @@ def objects(subject: Subject) -> Verdict:
     return fine(f"{len(chosen)} of {len(there)} objects hashed, all whole{rest}")
 
 
+def store_of(subject: Subject) -> Path:
+    """Return the folder of the cache in which the objects lie."""
+    return subject.cache / "files" / "md5"
+
+
 def is_whole(file: Path) -> bool:
     """Tell whether the bytes of a cache object have the md5 that is its name."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with file.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest() == _md5(file).removesuffix(FOLDER)
+    return file_md5(file) == name_of(file).removesuffix(FOLDER)
 
 
-def _md5(file: Path) -> str:
+def name_of(file: Path) -> str:
+    """Return the md5 that is the name of an object."""
     return f"{file.parent.name}{file.name}"
 
 
-def _recorded(subject: Subject, store: Path) -> Iterator[Path]:
+def place_of(store: Path, md5: str) -> Path:
+    """Return where the object of this md5 lies."""
+    return store / md5[:2] / md5[2:]
+
+
+def recorded(subject: Subject) -> Iterator[Path]:
     """Yield the objects of all cached outputs in dvc.lock, those of the files in folders included."""
-    cached = set(subject.outputs)
+    cached, store = set(subject.outputs), store_of(subject)
     for stage in subject.lock.values():
         for out in stage.get("outs", []):
             if out["path"] not in cached or out.get("hash") != "md5":
                 continue
-            file = _place(store, out["md5"])
+            file = place_of(store, out["md5"])
             yield file
             if out["md5"].endswith(FOLDER) and file.is_file():
-                yield from (_place(store, entry["md5"]) for entry in _listed(file))
+                yield from (place_of(store, entry["md5"]) for entry in listed(file))
 
 
-def _listed(file: Path) -> list[dict[str, str]]:
+def listed(file: Path) -> list[dict[str, str]]:
+    """Return the files of a folder, `md5` and `relpath` of each, by its object; none of one that cannot be read."""
     try:
         content: list[dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
@@ -76,8 +82,17 @@ def _listed(file: Path) -> list[dict[str, str]]:
     return content
 
 
-def _place(store: Path, md5: str) -> Path:
-    return store / md5[:2] / md5[2:]
+def users(damaged: set[str], subject: Subject) -> list[tuple[str, str]]:
+    """Return the outputs of the last build, each with its stage, that objects of these md5s belong to."""
+    store, found = store_of(subject), []
+    for name, stage in subject.lock.items():
+        for out in stage.get("outs", []):
+            known = {str(out.get("md5"))}
+            if str(out.get("md5")).endswith(FOLDER) and (listing := place_of(store, out["md5"])).is_file():
+                known |= {entry["md5"] for entry in listed(listing)}
+            if known & damaged:
+                found.append((out["path"], name))
+    return found
 
 
 def _chosen(files: set[Path], limit_bytes: int | None) -> Iterator[Path]:
@@ -91,13 +106,5 @@ def _chosen(files: set[Path], limit_bytes: int | None) -> Iterator[Path]:
 
 def _users(broken: list[Path], subject: Subject) -> str:
     """Return the outputs that damaged objects belong to, or their names where the last build has none of them."""
-    damaged, users = {_md5(file) for file in broken}, []
-    store = subject.cache / "files" / "md5"
-    for name, stage in subject.lock.items():
-        for out in stage.get("outs", []):
-            known = {str(out.get("md5"))}
-            if str(out.get("md5")).endswith(FOLDER) and (listing := _place(store, out["md5"])).is_file():
-                known |= {entry["md5"] for entry in _listed(listing)}
-            if known & damaged:
-                users.append(f"{out['path']} (stage {name})")
-    return named(users or sorted(damaged))
+    damaged = {name_of(file) for file in broken}
+    return named([f"{path} (stage {stage})" for path, stage in users(damaged, subject)] or sorted(damaged))

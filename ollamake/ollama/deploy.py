@@ -1,13 +1,16 @@
 """Bring a model into a server: built and proved under a candidate tag, given its name only then."""
 
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from ollamake.errors import ServerError
+from ollamake.errors import ConversionError, ServerError
+from ollamake.files import sha256
 from ollamake.ollama.blobs import blob_digest, blobs_of
 from ollamake.ollama.receipt import SERVED, Proved, Receipt, read_receipt, write_receipt
 from ollamake.ollama.refusals import LOG, MissingBlobError
-from ollamake.ollama.served import ServedModel
+from ollamake.ollama.served import TRIAL, TRIAL_DIGITS, ServedModel
 from ollamake.ollama.server import Server
 from ollamake.ollama.verify import PROOF_VERSION, Finding, verify
 from ollamake.ollama.version import require_version
@@ -15,15 +18,20 @@ from ollamake.ollama.version import require_version
 SHOWN_DETAILS = 3
 
 
-def serve(server: Server, model: ServedModel, receipt_path: Path) -> tuple[Proved, bool]:
+def serve(
+    server: Server, model: ServedModel, receipt_path: Path, before_sending: Callable[[], None] = lambda: None
+) -> tuple[Proved, bool]:
     """Bring the server to hold exactly this model; return its proof and whether anything had to be done.
 
-    The receipt says `not served` from the first change to the last check, so a killed or failed export is seen.
-    Raises ServerError.
+    The GGUF is hashed before it is sent, and `before_sending` may refuse more; where nothing has to be done, nothing
+    is hashed. The receipt says `not served` from the first change to the last check, so a killed or failed export is
+    seen. Raises ServerError, and ConversionError for a GGUF that is not what convert wrote.
     """
     version, known = require_version(server), _last_proof(model, receipt_path)
     current = known is not None and is_current(server, version, model, known)
     if known is None or not current:
+        _require_recorded(model)
+        before_sending()
         unfinished = f"not served: the last export to {server.url} did not finish"
         write_receipt(receipt_path, Receipt(model=model.written_name, status=unfinished, proved=known))
         known = deploy(server, version, model)
@@ -63,6 +71,15 @@ def deploy(server: Server, version: str, model: ServedModel) -> Proved:
 def _inputs(model: ServedModel) -> str:
     """Return what a proof rests on: the model, and how strict the proof was."""
     return f"proof {PROOF_VERSION} of {model.key}"
+
+
+def _require_recorded(model: ServedModel) -> None:
+    if sha256(model.gguf) != model.serving.sha256:
+        raise ConversionError(
+            "its sha256 is not the one that convert wrote: it was altered since, so nothing is sent",
+            where=str(model.gguf),
+            hint="`python -m ollamake verify` names what was altered, and the commands that mend it",
+        )
 
 
 def _last_proof(model: ServedModel, receipt_path: Path) -> Proved | None:
@@ -110,7 +127,15 @@ def _give_name(server: Server, model: ServedModel, digest: str) -> None:
             where=server.url,
             hint=LOG,
         )
-    server.delete(model.candidate)
+    _drop_candidates(server, model)
+
+
+def _drop_candidates(server: Server, model: ServedModel) -> None:
+    """Delete this model's candidate, and those that earlier exports under the name left when they failed."""
+    left = re.compile(f"{re.escape(model.name + TRIAL)}[0-9a-f]{{{TRIAL_DIGITS}}}", re.IGNORECASE)
+    for tag in server.digests():
+        if left.fullmatch(tag):
+            server.delete(tag)
 
 
 def _unproved(server: Server, model: ServedModel, findings: list[Finding]) -> ServerError:

@@ -55,10 +55,10 @@ KNOWN = (
     Refusal(
         "digest mismatch",
         "the GGUF that arrived is not the one that convert wrote: it changed on disk or on the way",
-        RECONVERT,
+        f"`python -m ollamake verify` tells whether it changed here and what mends it, {AGAIN}",
     ),
     Refusal(
-        r"^(unexpected )?EOF$|not in GGUF format|invalid file magic|unknown type",
+        r"^(unexpected )?EOF$|not in GGUF format|invalid file magic|unknown type|unable to load model",
         "the server cannot read its copy of the GGUF",
         f"delete the file that its log names in its models folder (OLLAMA_MODELS), {AGAIN}; if that does not help, "
         f"{RECONVERT}",

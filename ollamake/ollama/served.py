@@ -16,7 +16,7 @@ from ollamake.ollama.names import listed_name
 
 Message = dict[str, str]  # as in ollamake.chat, which would bring Jinja into every run of export
 
-CANDIDATE = "-candidate"
+TRIAL, TRIAL_DIGITS = "-try-", 5  # together no longer than what ollamake.ollama.names leaves for them
 
 
 class Serving(BaseModel):
@@ -69,8 +69,11 @@ class ServedModel:
 
     @property
     def candidate(self) -> str:
-        """The tag under which it is built and proved before it takes its name."""
-        return self.name + CANDIDATE
+        """The tag under which it is built and proved before it takes its name: another model's is another one.
+
+        So two exports under one name cannot give it what the other has not proved yet.
+        """
+        return f"{self.name}{TRIAL}{self.key[:TRIAL_DIGITS]}"
 
     @property
     def key(self) -> str:
@@ -130,5 +133,6 @@ def _incomplete(folder: Path, why: str) -> ConversionError:
     return ConversionError(
         f"the converted model is not complete: {why}",
         where=str(folder),
-        hint="`dvc repro --force --single-item convert`",
+        hint="`python -m ollamake verify` names what is damaged and what mends it; or "
+        "`dvc repro --force --single-item convert`",
     )

@@ -35,6 +35,9 @@ class Server(Protocol):
     def version(self) -> str:
         """Return the server's version, such as `0.33.0`."""
 
+    def digests(self) -> dict[str, str]:
+        """Return the digest of every tag by its full name."""
+
     def digest(self, model: str) -> str | None:
         """Return the digest of a tag, 64 hex digits; None when the server has no such tag."""
 

@@ -21,6 +21,7 @@ from ollamake.release.lock import BUILD
 METRICS = Path("metrics")
 GATE = METRICS / "gate.json"
 ITEMS = Path("models/evaluated/items.jsonl")
+SHOWN_FLAWS = 5
 EXPORT = "`dvc repro export`, then create the release again"
 
 
@@ -56,6 +57,21 @@ def read_build(server: Server) -> Build:
             hint=f"take {model.name.rpartition(':')[0]}, then `dvc repro export`",
         )
     return Build(model, _proof(server, model), repository.head(), lock.data_hashes(stages), dict(content))
+
+
+def require_whole() -> None:
+    """Raise ReleaseError unless all that ships, and all that it was made of, is byte for byte what was recorded.
+
+    DVC's cache too: `dvc push` would carry an altered object to every other machine.
+    """
+    from ollamake.verify.examination import examine_all  # DVC loads here
+
+    if flaws := [flaw for result in examine_all() for flaw in result.flaws]:
+        named = [f"{flaw.where}: {flaw.what}" for flaw in flaws[:SHOWN_FLAWS]]
+        raise ReleaseError(
+            "\n  ".join([f"{len(flaws)} files are not what was recorded", *named]),
+            hint="`python -m ollamake verify` names all, and the commands that mend each",
+        )
 
 
 def _require_passed_gate() -> None:

@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 
 from ollamake.base import RECORD
 from ollamake.errors import ServerError
-from ollamake.files import read_json, write_json
+from ollamake.files import read_json, sha256, write_json
 from ollamake.release import repository
-from ollamake.release.build import EXPORT, ITEMS, Build, judgement, parity, read_build, rows, scores
+from ollamake.release.bill import bill_of
+from ollamake.release.build import EXPORT, ITEMS, Build, judgement, parity, read_build, require_whole, rows, scores
 from ollamake.release.channels import CANDIDATE, TagServer, move
 from ollamake.release.errors import ReleaseError
 from ollamake.release.items import keep_items
 from ollamake.release.prove import evidence_of
 from ollamake.release.record import (
     Record,
+    bill_path,
     content_hash,
     evidence_path,
     items_path,
@@ -36,6 +38,7 @@ def create(server: TagServer, version: str | None, part: Part) -> Record:
     build = read_build(server)
     content = content_hash(build.model.serving.sha256, build.model.modelfile)
     _require_new(build, content, records)
+    require_whole()
     tag = tag_of(build.name, version, content)
     digest = build.proved.tag_digest
     with _undone_on_failure(server, version, tag, _copy(server, build.model.name, tag, digest)):
@@ -43,6 +46,8 @@ def create(server: TagServer, version: str | None, part: Part) -> Record:
         evidence = evidence_of(build.model.proof, build.model.gguf)
         write_json(evidence_path(version), evidence.model_dump())
         record = _record(build, version, tag, content, items)
+        write_json(bill_path(version), bill_of(record))
+        record = record.model_copy(update={"sbom": sha256(bill_path(version))})
         write_json(record_path(version), record.model_dump())
         move(server, {CANDIDATE: record})
     return record
@@ -92,7 +97,7 @@ def _undone_on_failure(server: TagServer, version: str, tag: str, made: bool) ->
     try:
         yield
     except BaseException:
-        for path in (record_path(version), evidence_path(version), items_path(version)):
+        for path in (record_path(version), evidence_path(version), items_path(version), bill_path(version)):
             path.unlink(missing_ok=True)
         if made:
             with suppress(ServerError):  # what failed first is what the person has to know

@@ -1,7 +1,7 @@
 """What is written down of a release, in files that git tracks: enough to tell, prove and serve it again years later.
 
 `releases/1.2.0.json` is for people and tools, `1.2.0.proof.json` what a server is proved with when the GGUF is not at
-hand, `1.2.0.items.jsonl` the score of every test item.
+hand, `1.2.0.items.jsonl` the score of every test item, `1.2.0.sbom.json` what it was made of.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class Record(BaseModel):
     `content` is the sha256 of what is served (see `content_hash`), `tag` the tag in Ollama that never moves, `data` the
     md5 of every data file in dvc.lock, `rows` their rows, `scores` metrics/gate.json as it stood, `judge`
     metrics/judge.json if a judge ruled, `parity` metrics/convert.json, `tag_digest` and `blobs` what the server that
-    made it calls it.
+    made it calls it, `sbom` the sha256 of its bill of materials, empty for releases from before there were any.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +56,7 @@ class Record(BaseModel):
     blobs: dict[str, str]
     checks: dict[str, str]
     params: dict[str, Any]
+    sbom: str = ""
 
 
 class Evidence(BaseModel):
@@ -80,6 +81,11 @@ def items_path(version: str) -> Path:
 def evidence_path(version: str) -> Path:
     """Return where its proof lies."""
     return RELEASES / f"{version}.proof.json"
+
+
+def bill_path(version: str) -> Path:
+    """Return where its bill of materials lies."""
+    return RELEASES / f"{version}.sbom.json"
 
 
 def read_records() -> list[Record]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ollamake.errors import BaseModelError
 from ollamake.files import read_json, require_space, sha256, write_json
-from ollamake.resolve.gguf_file import GgufFile
+from ollamake.resolve.gguf_file import GgufFile, damage_told
 from ollamake.resolve.gguf_rope import rope_scaling
 from ollamake.resolve.gguf_tokenizer import chat_template, write_tokenizer
 from ollamake.resolve.source import Origin, Record, say
@@ -64,9 +64,10 @@ def import_gguf(path: Path, folder: Path, *, needs_template: bool = True) -> Non
             where=str(path),
             hint="set base_model to the hub id of the original model",
         )
-    rope = rope_scaling(gguf)
     say(f"importing {path.name} ({gguf.quantization}): the tokenizer is rebuilt and compared with llama.cpp's")
-    write_tokenizer(gguf, folder, needs_template=needs_template)
+    with damage_told(path):
+        rope = rope_scaling(gguf)
+        write_tokenizer(gguf, folder, needs_template=needs_template)
     if needs_template:
         try_out(chat_template(gguf), folder, str(path))
     check_against_llama_cpp(folder, path)

@@ -17,6 +17,7 @@ from ollamake.resolve.wheel import gguf_from_wheel
 
 # A black hole of a network must not hold the build up; looking up a host name has no time limit of its own.
 PROBE_SECONDS = 4.5
+CREDENTIALS = re.compile(r"//[^/\s]*@")  # an error of the hub repeats HF_ENDPOINT, which may hold a password
 COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -191,4 +192,5 @@ def _verify(file: Path, expected: Any) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return CREDENTIALS.sub("//", first)

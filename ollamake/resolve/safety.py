@@ -1,5 +1,6 @@
 """What is refused before any big download: remote code, pickled weights, architectures that end nowhere."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SMALL_FILES = (
 )
 WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 REQUIRED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+AGAIN = "the file is damaged, or of something else: bring the model again from where it came"
 SIZES = ("hidden_size", "max_position_embeddings", "num_hidden_layers", "vocab_size")
 
 
@@ -80,7 +82,7 @@ def check_small_files(folder: Path, where: str, *, reviewed: bool = False, needs
     check_architecture(config.get("architectures"), where)
     wrong = [key for key in SIZES if not isinstance(config.get(key), int) or config[key] < 1]
     if wrong:
-        raise BaseModelError(f"config.json gives no usable {', '.join(wrong)}", where=where)
+        raise BaseModelError(f"config.json gives no usable {', '.join(wrong)}", where=where, hint=AGAIN)
     check_computable(config, where)
     if needs_template:
         try_out(own_template(folder, tokenizer, where), folder, where)
@@ -100,8 +102,9 @@ def load(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`. Raises BaseModelError when it holds anything else."""
     try:
         content = read_json(path)
+        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair could not be written again
     except (OSError, ValueError, RecursionError) as error:
-        raise BaseModelError(f"cannot be read as JSON: {error}", where=str(path)) from error
+        raise BaseModelError(f"cannot be read as JSON: {error}", where=str(path), hint=AGAIN) from error
     if not isinstance(content, dict):
-        raise BaseModelError("holds no JSON object", where=str(path))
+        raise BaseModelError("holds no JSON object", where=str(path), hint=AGAIN)
     return content

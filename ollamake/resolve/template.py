@@ -51,8 +51,8 @@ def own_template(folder: Path, tokenizer_config: dict[str, Any], where: str) -> 
     if path.is_file():
         template = path.read_bytes().decode("utf-8", errors="replace")
     if isinstance(template, list):  # named templates: [{"name": "default", "template": ...}, ...]
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[-1].get("template") if named else None
     if not template or not isinstance(template, str):
         raise without_template(where)
     return template

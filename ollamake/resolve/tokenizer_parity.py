@@ -42,7 +42,9 @@ def load_tokenizer(folder: Path) -> Any:
     path = folder / "tokenizer.json"
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the library's Rust code is no Exception
         raise BaseModelError(f"holds no tokenizer: {error}", where=str(path), hint="bring the file again") from error
 
 

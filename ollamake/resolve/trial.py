@@ -89,9 +89,9 @@ def _problem(template: ChatTemplate) -> str:
 
 def _findings(template: ChatTemplate) -> Iterator[str]:
     """Yield a sentence for each rendering that is not what training needs."""
-    prompt = template.render([QUESTION], add_generation_prompt=True)
-    row = template.render([QUESTION, ANSWER])
-    longer = template.render([QUESTION, ANSWER, QUESTION], add_generation_prompt=True)
+    prompt = template.render_unlimited([QUESTION], add_generation_prompt=True)
+    row = template.render_unlimited([QUESTION, ANSWER])
+    longer = template.render_unlimited([QUESTION, ANSWER, QUESTION], add_generation_prompt=True)
     texts = [prompt, row, longer, _unless_refused(template, [SYSTEM, QUESTION])]
     if max(map(len, texts)) > MAX_CHARACTERS:
         yield f"writes more than {MAX_CHARACTERS:,} characters around a question"
@@ -107,7 +107,7 @@ def _unless_refused(template: ChatTemplate, messages: list[Message]) -> str:
     from jinja2.exceptions import SecurityError
 
     try:
-        return template.render(messages, add_generation_prompt=True)
+        return template.render_unlimited(messages, add_generation_prompt=True)
     except SecurityError:
         raise
     except TemplateError:

@@ -14,7 +14,7 @@ from ollamake.resolve.tokenizer_parity import load_tokenizer
 BLOCK_BYTES = 1 << 24
 # Bits of the exponent: a number with all of them set is infinite or not a number.
 EXPONENTS = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52)}
-LAYER = re.compile(r"^(.*\.layers\.)(\d+)\.(.+)$")
+LAYER = re.compile(r"^(.*\.layers\.)(\d{1,6})\.(.+)$", re.ASCII)
 EMBEDDING = "model.embed_tokens.weight"
 
 
@@ -48,6 +48,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         tensors |= dict(_header(file))
     index = folder / "model.safetensors.index.json"
     listed = load(index).get("weight_map", {}) if index.is_file() else {}
+    if not isinstance(listed, dict):
+        raise _broken(index, "weight_map is not the file of each tensor")
     wrong = [name for name, shard in listed.items() if name not in tensors or tensors[name].file.name != shard]
     if wrong:
         raise _broken(index, f"{wrong[0]} is not in {listed[wrong[0]]} ({len(wrong)} such tensors)")

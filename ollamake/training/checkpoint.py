@@ -42,7 +42,15 @@ def reserved(fingerprint: str) -> Iterator[Path]:
     if not is_main():  # of several processes; the first one does all this for them
         yield folder
         return
-    with locked(here / "workspace.lock"), locked(root / f"{fingerprint}.lock") as lock:
+    lock = root / f"{fingerprint}.lock"
+    with locked(here / "workspace.lock") as killed, locked(lock):
+        if killed:
+            print(
+                f"process {killed}, which trained here before, was killed: by a person, or by the system because "
+                "memory ran out. `python -m ollamake plan` tells what this training needs; a smaller "
+                "per_device_batch_size or max_length needs less",
+                file=sys.stderr,
+            )
         forget_others(root, fingerprint)
         folder.mkdir(exist_ok=True)
         yield folder
@@ -51,8 +59,11 @@ def reserved(fingerprint: str) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[Path]:
-    """Hold the lock at `path`, which holds our process number; wait for a trainer that is about to leave."""
+def locked(path: Path) -> Iterator[str]:
+    """Hold the lock at `path`, which holds our process number; wait for a trainer that is about to leave.
+
+    Yields the number of the process that had it before and was killed, empty for one that left by itself.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -68,9 +79,12 @@ def locked(path: Path) -> Iterator[Path]:
                 hint=f"let it end, or stop it with `kill {_holder(path)}`: it keeps what it has done in a checkpoint",
             ) from error
     try:
+        killed = _holder(path)
         path.write_text(f"{os.getpid()}\n", encoding="ascii")
-        yield path
+        yield killed
     finally:
+        if path.exists():
+            path.write_bytes(b"")
         lock.release()
 
 
@@ -91,8 +105,8 @@ def forget_others(root: Path, fingerprint: str) -> None:
             held_bytes += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     if held_bytes:
         print(
-            f"checkpoints of trainings with other parameters: {held_bytes / 1e6:,.0f} MB in {root}, "
-            f"kept for {OTHERS_DAYS} days",
+            f"checkpoints of trainings with other parameters, data, code or library versions: "
+            f"{held_bytes / 1e6:,.0f} MB in {root}, kept for {OTHERS_DAYS} days",
             file=sys.stderr,
         )
 

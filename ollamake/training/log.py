@@ -9,7 +9,7 @@ from typing import Any, Self
 from dvclive import Live
 
 from ollamake.errors import OllamakeError
-from ollamake.files import write_json
+from ollamake.files import sync, write_json
 from ollamake.training.journal import Journal
 from ollamake.training.launch import is_main
 from ollamake.training.watch import SERIES, figures
@@ -88,6 +88,8 @@ class TrainingLog:
         if error is None:
             self._live.result = self.summary
             self._live.end()
+            for file in (Path(self._live.metrics_file), *self._curves.glob("*.tsv")):
+                sync(file)  # DVCLive does not, and DVC is about to record them
             self.note(f"done: {self.summary}")
         else:
             self.note(str(error) if isinstance(error, OllamakeError) else f"ended by {error!r}")

@@ -26,6 +26,8 @@ SAYINGS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+# oneDNN's whole message where it gets no room for its machine code; with more words it is of something it cannot do.
+PRIMITIVE = "could not create a primitive"
 
 
 class OutOfMemoryError(Exception):
@@ -75,7 +77,8 @@ def until_it_fits(train: Callable[[Settings, list[Shortage]], Result], settings:
             raise TrainingError(
                 f"the model itself does not fit into memory: {str(error).partition(chr(10))[0] or 'MemoryError'}",
                 where="params.yaml",
-                hint="`dvc exp run -S method=qlora` loads it in a quarter of the room, a smaller base_model needs less",
+                hint="`dvc exp run -S method=qlora` loads it in a quarter of the room, a smaller base_model needs "
+                "less; `python -m ollamake plan` estimates how much",
             ) from None
         # Out here no error holds on to the frames, and they to the tensors, of the training that failed.
         shortages.append(after_shortage(in_effect(settings, shortages), steps))
@@ -111,8 +114,9 @@ def guarded(trainer: Any, work: Callable[[], None]) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether `error` is one of the many that mean that memory ran out, of a GPU or of the machine."""
-    said = isinstance(error, RuntimeError) and any(saying in str(error) for saying in SAYINGS)
-    return said or isinstance(error, MemoryError)
+    if not isinstance(error, RuntimeError):
+        return isinstance(error, MemoryError)
+    return str(error) == PRIMITIVE or any(saying in str(error) for saying in SAYINGS)
 
 
 def recorded(history: Sequence[Mapping[str, Any]]) -> list[Shortage]:
@@ -152,5 +156,5 @@ def largest_part(size: int) -> int:
 
 REMEDIES = (
     "`dvc exp run -S gradient_checkpointing=true`; less at once by `-S max_length=128` (longer conversations are left "
-    "out), `-S packing=false`, `-S method=qlora`"
+    "out), `-S packing=false`, `-S method=qlora`; `python -m ollamake plan` estimates what each of them needs"
 )

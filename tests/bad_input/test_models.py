@@ -1,9 +1,8 @@
-"""Bad models (reference/reliability.md R5, 56 to 61): refused by fetch within seconds, nothing of them in the store."""
+"""Bad models (reference/reliability.md R5, 56 to 60): refused by fetch, nothing of them in the store."""
 
 import json
 import pickle
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ollamake.base import open_base, store
-from ollamake.chat import ChatTemplate
 from ollamake.errors import BaseModelError
 from ollamake.files import read_json, write_json
-from ollamake.resolve.trial import find_problem
+from ollamake.resolve.gguf_import import import_gguf
 from stages.fetch import Params, main
-from tests.contract.graph import ROOT
+from tests.fuzz.models import Models
 
 WEIGHTS = "model.safetensors"
 QUERY, UP = "self_attn.q_proj.weight", "mlp.up_proj.weight"
@@ -42,11 +40,9 @@ def fetch(model, chat_template="model"):
 
 
 def refused(model, problem, chat_template="model"):
-    """Hold what fetch says to `problem`, its time to seconds, and the store to nothing."""
-    started = time.monotonic()
+    """Hold what fetch says to `problem`, and the store to nothing."""
     with pytest.raises(BaseModelError, match=problem) as raised:
         fetch(model, chat_template)
-    assert time.monotonic() - started < 20
     assert raised.value.where
     assert raised.value.hint
     left = [path for path in store().rglob("*") if path.suffix in (".safetensors", ".bin", ".jinja")]
@@ -179,56 +175,74 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model):
     refused(model, "the tokenizer has ids up to 49151, the embedding only 49000 rows")
 
 
-# Time, memory, text, and what the sandbox is for: each in the ways that a template has.
-HOSTILE = {
-    "a power of ten million digits": "{{ 10**10000000 }}",
-    "a power that compiling cannot foresee": "{{ ((messages|length + 9)**10000000) % 7 }}",
-    "loops in loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "a hundred million letters": "{{ 'a' * 10**8 }}",
-    "ten billion letters": "{{ 'a' * 10**10 }}",
-    "a long text by padding": "{{ '%1000000000d' % 1 }}",
-    "a text that doubles": "{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x = n.x * 9 %}{% endfor %}",
-    "a megabyte in pieces": "{% for i in range(99999) %}0123456789{% endfor %}",
-    "a call without end": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "ten thousand brackets": "{{ " + "(" * 10_000 + "1" + ")" * 10_000 + " }}",
-    "a way to Python's objects": "{{ messages.__class__.__mro__[1].__subclasses__() }}",
-    "a file of this machine": "{% include '/etc/passwd' %}",
-}
-FAMILIES = sorted((ROOT / "tests/golden/templates").glob("*.jinja"))
+@pytest.mark.r5(58)
+@pytest.mark.parametrize("listed", [["a"], 1.5, "model.safetensors", None])
+def test_an_index_that_lists_no_files_of_tensors_is_refused(listed, model):
+    write_json(model / "model.safetensors.index.json", {"weight_map": listed})
+    refused(model, "weight_map is not the file of each tensor")
+
+
+@pytest.mark.r5(60)
+def test_a_tokenizer_in_which_the_library_panics_is_refused(model):
+    tokenizer = read_json(model / "tokenizer.json")
+    tokenizer["model"] |= {"continuing_subword_prefix": "#" * 99}
+    write_json(model / "tokenizer.json", tokenizer)
+    refused(model, "tokenizer.json: holds no tokenizer: ")
+
+
+@pytest.mark.r5(60)
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "generation_config.json"])
+def test_text_that_no_file_can_hold_is_refused(file, model):
+    content = read_json(model / file)
+    (model / file).write_text(json.dumps({**content, "note": "\ud800"}))
+    refused(model, f"{file}: cannot be read as JSON: 'utf-8' codec can't encode character")
 
 
 @pytest.mark.r5(61)
-@pytest.mark.parametrize("attack", HOSTILE)
-def test_a_hostile_template_is_stopped_in_a_process_of_its_own(attack):
-    started = time.monotonic()
-    problem = find_problem(ChatTemplate(HOSTILE[attack]))
-    assert problem.startswith(("takes more", "needs more", "writes more", "calls itself", "reaches for", "fails on"))
-    assert time.monotonic() - started < 30  # 2 seconds of its own; this machine may be busy
-
-
-@pytest.mark.r5(61)
-def test_a_hostile_template_of_a_model_is_refused_before_its_weights_are_read(model):
-    (model / "chat_template.jinja").write_text(HOSTILE["a power of ten million digits"])
-    (model / WEIGHTS).write_bytes(b"not even weights")
-    refused(model, "the chat template takes more than 2 seconds to render a question")
-
-
-@pytest.mark.r5(61)
-def test_a_hostile_template_inside_tokenizer_config_is_refused_as_well(model):
+def test_a_list_of_templates_with_names_that_are_none_has_its_default_taken(model):
+    config, template = read_json(model / "tokenizer_config.json"), (model / "chat_template.jinja").read_text()
     (model / "chat_template.jinja").unlink()
-    config = {**read_json(model / "tokenizer_config.json"), "chat_template": HOSTILE["a text that doubles"]}
-    write_json(model / "tokenizer_config.json", config)
-    refused(model, "the chat template needs more than 512 MB of memory")
+    named = [{"name": ["tools"], "template": "{{ oops"}, "more", {"name": "default", "template": template}]
+    write_json(model / "tokenizer_config.json", {**config, "chat_template": named})
+    fetch(model)
+    assert (open_base().folder / "chat_template.jinja").read_text() == template
 
 
-@pytest.mark.r5(61)
-def test_a_hostile_template_of_models_templates_is_refused_with_its_file(model):
-    Path("models/templates/mine.jinja").write_text(HOSTILE["a hundred million letters"])
-    refused(model, "models/templates/mine.jinja: the chat template writes more than 100,000 characters", "mine")
+@pytest.fixture
+def gguf(tmp_path):
+    """A small GGUF file whose bytes can be changed, and where it lies."""
+    return Models(tmp_path).gguf
 
 
-@pytest.mark.r5(61)
-@pytest.mark.parametrize("file", FAMILIES, ids=lambda file: file.stem)
-def test_the_templates_of_real_models_pass(file):
-    assert len(FAMILIES) == 8
-    assert find_problem(ChatTemplate(file.read_text(), (("bos_token", "<s>"), ("eos_token", "</s>")))) == ""
+def damaged(gguf, before, after):
+    content = gguf.read_bytes()
+    assert content.count(before) == 1
+    gguf.write_bytes(content.replace(before, after))
+    with pytest.raises(BaseModelError, match="is a damaged GGUF file: ") as raised:
+        import_gguf(gguf, gguf.parent)
+    assert raised.value.where == str(gguf)
+    return raised.value.problem
+
+
+TYPES = b"tokenizer.ggml.token_type" + bytes([9, 0, 0, 0, 5, 0, 0, 0])  # an array of 32-bit integers
+
+
+@pytest.mark.r5(58)
+def test_a_gguf_list_that_would_go_on_beyond_the_end_of_the_file_is_refused_at_once(gguf):
+    problem = damaged(gguf, TYPES + (6).to_bytes(8, "little"), TYPES + (1 << 40).to_bytes(8, "little"))
+    assert problem.endswith("it ends too soon")
+
+
+@pytest.mark.r5(58)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"smollm", b"smol\xffm"),
+        (b"a b", b"a z"),
+        (b"tokenizer.ggml.bos_token_id\4\0\0\0\0", b"tokenizer.ggml.bos_token_id\4\0\0\0\x99"),
+        (np.float32(10_000).tobytes(), np.float32(0).tobytes()),
+    ],
+    ids=["text that is none", "a merge of an unknown token", "an id beyond the vocabulary", "a rope without a base"],
+)
+def test_a_gguf_header_that_makes_no_sense_is_refused(before, after, gguf):
+    damaged(gguf, before, after)

@@ -10,7 +10,9 @@ import pytest
 from dvc.utils.serialize import load_yaml
 
 from ollamake import params, preflight
-from ollamake.errors import OllamakeError, ParamsError
+from ollamake.collect import mixture
+from ollamake.collect.grammar import load
+from ollamake.errors import DataError, OllamakeError, ParamsError
 from ollamake.tokens.judge import refuse_length
 from tests.contract.graph import ROOT, read_yaml
 
@@ -127,6 +129,16 @@ def test_every_way_to_write_a_value_is_read_as_dvc_reads_it(value, tmp_path):
     ours, theirs = params.read(path)["a"], load_yaml(str(path))["a"]
     assert ours == theirs
     assert isinstance(ours, type(theirs))
+
+
+@pytest.mark.r5(53)
+@pytest.mark.parametrize("text", ["sources: " + "1" * 5000, "on: 2026-02-31", "? [a, b]\n: 1\n", "? {a: 1}\n: 1\n"])
+def test_a_list_of_sources_with_what_python_cannot_hold_is_refused(text, tmp_path):
+    (tmp_path / "sources.yaml").write_text(text)
+    with pytest.raises(DataError) as raised:
+        mixture.parse(load(tmp_path / "sources.yaml"), tmp_path / "sources.yaml")
+    assert raised.value.where.startswith(str(tmp_path / "sources.yaml"))
+    assert raised.value.hint
 
 
 @pytest.mark.r5(54)

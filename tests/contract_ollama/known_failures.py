@@ -17,6 +17,7 @@ from tests.contract_ollama.workspace import convert, read_model
 from tests.standin import StandIn, running
 from tests.standin.faults import KNOWN
 
+CANDIDATE = "ollamake-shell:latest-try-0a1b2"
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = "# What is said when Ollama fails\n\nEach failure was ordered from the stand-in during an export.\n"
 
@@ -30,7 +31,8 @@ def said(standin: StandIn, model: ServedModel, name: str, receipt: Path) -> str:
         try:
             serve(server, model, receipt)
         except ServerError as error:
-            text = str(error).replace(standin.url, "http://127.0.0.1:11434")
+            # The candidate's name comes from what the model answers here, which another machine may compute otherwise.
+            text = str(error).replace(standin.url, "http://127.0.0.1:11434").replace(model.candidate, CANDIDATE)
         else:
             text = "nothing: the model is served"
     asked = sum(route.startswith(fault.route) for route in standin.requests)

@@ -2,13 +2,17 @@
 
 import dataclasses
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ollamake.errors import ServerError
 from ollamake.files import read_json
 from ollamake.ollama import deploy
+from ollamake.ollama.address import parse_address
 from ollamake.ollama.deploy import postpone, serve
 from ollamake.ollama.http_server import HttpServer
 from ollamake.ollama.receipt import Receipt, read_receipt
@@ -145,7 +149,7 @@ def test_a_model_that_fails_its_proof_does_not_replace_the_one_in_use(
     with pytest.raises(ServerError) as failure:
         serve(server, bad, receipt)
     assert str(failure.value) == (
-        f"error: {server.url}: {model.candidate} does not behave as the model that was trained\n"
+        f"error: {server.url}: {bad.candidate} does not behave as the model that was trained\n"
         "  ✓ settings: 5 of 5\n"
         "  ✓ metadata: 17 of 17\n"
         "  ✗ prompts rendered as in training: 4 of 5\n"
@@ -155,11 +159,11 @@ def test_a_model_that_fails_its_proof_does_not_replace_the_one_in_use(
         "  ✓ prompts with the token count of training: 5 of 5\n"
         "  ✓ answers of the GGUF itself: 5 of 5 (5 word for word)\n"
         "  ✓ answers that end as they should: 5 of 5\n"
-        f"hint: {model.name} serves what it served before; `ollama run {model.candidate}` shows the failed one, and "
+        f"hint: {model.name} serves what it served before; `ollama run {bad.candidate}` shows the failed one, and "
         "`dvc repro export` tries again"
     )
     assert server.digest(model.name) == good.tag_digest
-    assert server.digest(model.candidate)
+    assert server.digest(bad.candidate)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +232,120 @@ def test_a_candidate_that_another_export_replaced_is_not_given_the_name(
     with pytest.raises(ServerError, match="was replaced while it was being proved"):
         serve(server, model, receipt)
     assert server.digest(model.name) is None
+
+
+@pytest.mark.row("R4.8")
+@pytest.mark.usefixtures("standin")
+def test_the_name_never_goes_to_what_another_export_has_not_proved_yet(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    """The other one makes its candidate in the moment between the last look at ours and the copy."""
+    other = changed(model, seed=3)
+
+    class Raced(HttpServer):
+        def copy(self, source: str, destination: str) -> None:
+            self.create(other.candidate, other.serving.sha256, other.modelfile)
+            super().copy(source, destination)
+
+    server.__class__ = Raced
+    proved, _ = serve(server, model, receipt)
+    assert server.digest(model.name) == proved.tag_digest
+
+
+@pytest.mark.row("R4.8")
+def test_of_two_exports_at_once_one_wins_and_the_name_leads_to_whole_files(
+    standin: StandIn, model: ServedModel, tmp_path: Path
+) -> None:
+    models = [model, changed(model, num_predict=32)]
+    together = threading.Barrier(2)
+
+    def export(number: int) -> str:
+        with HttpServer(parse_address(standin.url), sleep=lambda _: None) as server:
+            together.wait(60)
+            try:
+                return serve(server, models[number], tmp_path / f"{number}.json")[0].tag_digest
+            except ServerError as error:
+                return error.problem
+
+    with ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(export, range(2)))
+    names = standin.store.names()
+    assert model.name in names
+    assert standin.store.digest(model.name) in ends
+    for digest in (standin.store.read(model.name) or {}).values():
+        assert standin.store.blob(digest).is_file()
+
+
+class Killed(BaseException):
+    """What takes the place of SIGKILL: nothing catches it, and nothing more is asked of the server."""
+
+
+class Mortal(HttpServer):
+    """Ends before its request of this number."""
+
+    asked, last = 0, 10**9
+
+    def _ask(self, *arguments: Any) -> Any:
+        self.asked += 1
+        if self.asked > self.last:
+            raise Killed
+        return super()._ask(*arguments)
+
+
+@pytest.mark.row("R4.9")
+@pytest.mark.usefixtures("standin")
+def test_an_export_killed_before_any_of_its_requests_leaves_a_proved_model_under_the_name(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    old, new = serve(server, model, receipt)[0].tag_digest, changed(model, num_predict=32)
+    server.__class__ = Mortal
+    held, killed = [], 0
+    while True:
+        server.asked, server.last = 0, killed
+        try:
+            proved, _ = serve(server, new, receipt)
+            break
+        except Killed:
+            killed += 1
+        finally:
+            server.last = 10**9
+        held.append(server.digest(new.name))
+        assert read_json(receipt)["status"] != "served" or killed <= 2
+    assert killed >= 20
+    assert set(held) == {old, proved.tag_digest}
+    assert held == sorted(held, key=[old, proved.tag_digest].index)  # the old one until the copy, the new one from then
+    assert server.digests() == {new.name: proved.tag_digest}
+
+
+@pytest.mark.usefixtures("standin")
+def test_what_failed_exports_left_goes_with_the_next_that_succeeds(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    bad = changed(with_first_prompt(model, rendered="something else"), seed=5)
+    with pytest.raises(ServerError):
+        serve(server, bad, receipt)
+    own = f"{model.name}-try-mine"
+    server.copy(bad.candidate, own)
+    serve(server, model, receipt)
+    assert set(server.digests()) == {model.name, own}
+
+
+@pytest.mark.row("R4.4")
+@pytest.mark.parametrize("version", ["0.24.0", "0.33.0"])
+def test_a_file_that_lies_truncated_in_the_server_is_found_out_before_the_name_is_given(
+    standin: StandIn, model: ServedModel, receipt: Path, version: str
+) -> None:
+    standin.version = version
+    blob = standin.store.blob(f"sha256:{model.serving.sha256}")
+    blob.write_bytes(model.gguf.read_bytes()[:-5000])  # Ollama looks for the name only, and says that it has the file
+    with HttpServer(parse_address(standin.url), sleep=lambda _: None) as server:
+        with pytest.raises(ServerError, match="cannot read its copy of the GGUF") as failure:
+            serve(server, model, receipt)
+        assert "delete the file that its log names" in failure.value.hint
+        assert server.digest(model.name) is None
+        blob.unlink(missing_ok=True)
+        serve(server, model, receipt)
+        assert server.digest(model.name)
 
 
 def with_jinja(jinja: str, folder: Path, model: ServedModel) -> ServedModel:

@@ -27,6 +27,7 @@ def receipt(tmp_path: Path) -> Path:
     return tmp_path / "receipt.json"
 
 
+@pytest.mark.row("R4.2")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -51,6 +52,7 @@ def test_passing_trouble_is_waited_out(
     assert fault.times == 0
 
 
+@pytest.mark.row("R4.3")
 @pytest.mark.parametrize("body_share", [0.0, 0.01, 0.5, 0.99, 1.0])
 def test_an_upload_that_breaks_off_is_sent_again_unless_it_had_arrived(
     standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, body_share: float
@@ -60,6 +62,23 @@ def test_an_upload_that_breaks_off_is_sent_again_unless_it_had_arrived(
     assert sum(route.startswith(BLOBS) for route in standin.requests) == (1 if body_share == 1 else 2)
 
 
+@pytest.mark.nightly
+@pytest.mark.row("R4.3")
+def test_twenty_uploads_of_twenty_that_break_off_anywhere_arrive_whole(
+    standin: StandIn, server: HttpServer, model: ServedModel
+) -> None:
+    for number in range(20):
+        standin.store.forget_unused()
+        standin.requests.clear()
+        standin.faults.add(Fault(BLOBS, cut=True, body_share=number / 19))
+        server.upload(model.gguf, model.serving.sha256)
+        assert standin.store.blob(f"sha256:{model.serving.sha256}").read_bytes() == model.gguf.read_bytes()
+        posts = [place for place, route in enumerate(standin.requests) if route.startswith(BLOBS)]
+        assert len(posts) == (1 if number == 19 else 2)
+        assert all(standin.requests[place - 1].startswith("HEAD /api/blobs/") for place in posts)
+
+
+@pytest.mark.row("R4.2")
 def test_trouble_that_does_not_pass_is_given_up_after_five_tries(
     standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
 ) -> None:
@@ -74,6 +93,7 @@ def test_trouble_that_does_not_pass_is_given_up_after_five_tries(
     assert standin.requests.count(CREATE) == 5
 
 
+@pytest.mark.row("R4.2")
 def test_a_server_that_does_not_answer_in_time_is_asked_again(
     standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +109,7 @@ def test_a_server_that_does_not_answer_in_time_is_asked_again(
     assert standin.requests == ["GET /api/version"] * 2
 
 
+@pytest.mark.row("R4.2")
 def test_the_pause_that_the_server_asks_for_is_kept(standin: StandIn, model: ServedModel) -> None:
     standin.faults.add(Fault(BLOBS, status=429, headers={"Retry-After": "7"}))
     pauses: list[float] = []
@@ -97,6 +118,31 @@ def test_the_pause_that_the_server_asks_for_is_kept(standin: StandIn, model: Ser
     assert pauses == [7.0]
 
 
+@pytest.mark.row("R4.2")
+def test_a_pause_longer_than_anybody_waits_is_not_begun(standin: StandIn, model: ServedModel) -> None:
+    standin.faults.add(Fault("GET /api/tags", status=429, headers={"Retry-After": "3600"}))
+    pauses: list[float] = []
+    with (
+        HttpServer(parse_address(standin.url), sleep=pauses.append) as server,
+        pytest.raises(ServerError, match="HTTP 429"),
+    ):
+        server.digests()
+    assert pauses == []
+
+
+@pytest.mark.row("R4.5")
+def test_a_server_that_restarts_between_the_upload_and_the_creation_gets_the_file_again(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    """Two requests meet nobody, the third one a server that has dropped, at its start, what no tag uses."""
+    standin.faults.add(Fault(CREATE, times=2, cut=True))
+    standin.faults.add(Fault(CREATE, lose_blobs=True))
+    proved, _ = serve(server, model, receipt)
+    assert server.digest(model.name) == proved.tag_digest
+    assert sum(route.startswith(BLOBS) for route in standin.requests) == 2
+
+
+@pytest.mark.row("R4.5")
 def test_a_blob_that_the_server_lost_is_uploaded_again(
     standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
 ) -> None:
@@ -154,6 +200,7 @@ def test_a_runner_that_keeps_crashing_is_reported_as_that(
     assert standin.requests.count("POST /api/chat") == 5
 
 
+@pytest.mark.row("R4.7")
 def test_a_stream_that_ends_without_success_is_no_success(
     standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
 ) -> None:
@@ -163,6 +210,7 @@ def test_a_stream_that_ends_without_success_is_no_success(
     assert server.digest(model.name) is None
 
 
+@pytest.mark.row("R6.5")
 def test_a_redirect_is_refused(standin: StandIn, server: HttpServer, model: ServedModel) -> None:
     standin.faults.add(Fault(BLOBS, status=307, headers={"Location": "http://127.0.0.1:9/elsewhere"}))
     with pytest.raises(ServerError, match="sends us elsewhere") as failure:
@@ -178,6 +226,7 @@ def test_a_closed_door_is_explained(standin: StandIn, server: HttpServer, status
     assert hint in failure.value.hint
 
 
+@pytest.mark.row("R4.6")
 @pytest.mark.parametrize("version", ["0.1.32", "0.12.10", "0.5.5-rc1"])
 def test_a_server_that_is_too_old_is_refused_before_anything_is_sent(
     standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, version: str
@@ -193,7 +242,22 @@ def test_a_server_that_is_too_old_is_refused_before_anything_is_sent(
     assert not receipt.exists()
 
 
-@pytest.mark.parametrize("version", ["0.12.11", "0.24.0", "0.33.0-rc2", "1.0.0", "0.0.0"])
+@pytest.mark.row("R4.6")
+@pytest.mark.parametrize("version", ["2.0.0", "99.1.0"])
+def test_a_server_that_is_newer_than_any_known_is_refused_before_anything_is_sent(
+    standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path, version: str
+) -> None:
+    standin.version = version
+    with pytest.raises(ServerError) as failure:
+        serve(server, model, receipt)
+    assert failure.value.problem == (
+        f"Ollama {version} is newer than any that is known here: from 0.12.11 up to, but not 2.0.0"
+    )
+    assert standin.requests == ["GET /api/version"]
+
+
+@pytest.mark.row("R4.6")
+@pytest.mark.parametrize("version", ["0.12.11", "0.24.0", "0.33.0-rc2", "1.0.0", "1.99.9", "0.0.0"])
 def test_other_versions_are_taken(standin: StandIn, server: HttpServer, version: str) -> None:
     standin.version = version
     assert require_version(server) == version
@@ -205,6 +269,7 @@ def test_a_version_that_is_none_is_refused(standin: StandIn, server: HttpServer)
         require_version(server)
 
 
+@pytest.mark.row("R4.6")
 def test_the_oldest_server_that_is_taken_serves_it_too(
     standin: StandIn, server: HttpServer, model: ServedModel, receipt: Path
 ) -> None:
@@ -213,6 +278,7 @@ def test_the_oldest_server_that_is_taken_serves_it_too(
     assert proved.version == "0.12.11"
 
 
+@pytest.mark.row("R4.6")
 @pytest.mark.parametrize("body", [b"<html>a router's page</html>", b"[]", b'{"v": 1}', b"null"])
 def test_something_else_at_the_port_is_recognized(raw_reply: tuple[list[bytes], int], body: bytes) -> None:
     reply, port = raw_reply
@@ -224,6 +290,43 @@ def test_something_else_at_the_port_is_recognized(raw_reply: tuple[list[bytes], 
         server.version()
 
 
+def chunked(*blocks: bytes) -> list[bytes]:
+    """A reply in the blocks of HTTP's chunked encoding, which a client sees one by one."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    return [head, *(b"%x\r\n%s\r\n" % (len(block), block) for block in blocks), b"0\r\n\r\n"]
+
+
+@pytest.mark.row("R4.7")
+@pytest.mark.parametrize("end", ['{"status":"success"}', '{"error":"voilà – 漢字"}'])
+def test_lines_of_a_stream_may_be_torn_anywhere_even_inside_a_character(
+    raw_reply: tuple[list[bytes], int], model: ServedModel, end: str
+) -> None:
+    reply, port = raw_reply
+    sent = f'{{"status":"größer – 漢字"}}\n{end}\n'.encode()
+    reply += chunked(*(sent[place : place + 1] for place in range(len(sent))))
+    with HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server:
+        if "error" in end:
+            with pytest.raises(ServerError, match="voilà – 漢字"):
+                server.create(model.name, model.serving.sha256, model.modelfile)
+        else:
+            server.create(model.name, model.serving.sha256, model.modelfile)
+
+
+@pytest.mark.row("R4.7")
+def test_a_creation_whose_line_never_ends_is_cut_off(
+    raw_reply: tuple[list[bytes], int], model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_stream, "MAX_LINE_BYTES", 4 << 20)
+    reply, port = raw_reply
+    reply += chunked(*[b"x" * (1 << 20)] * 6)
+    with (
+        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
+        pytest.raises(ServerError, match="a line of more than 4194304 bytes"),
+    ):
+        server.create(model.name, model.serving.sha256, model.modelfile)
+
+
+@pytest.mark.row("R4.7")
 def test_an_endless_line_is_cut_off(raw_reply: tuple[list[bytes], int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded_stream, "MAX_LINE_BYTES", 4 << 20)
     reply, port = raw_reply
@@ -236,6 +339,7 @@ def test_an_endless_line_is_cut_off(raw_reply: tuple[list[bytes], int], monkeypa
         server.version()
 
 
+@pytest.mark.row("R4.1")
 def test_a_server_that_went_away_is_reported_after_five_tries() -> None:
     pauses: list[float] = []
     with socket.socket() as closed:

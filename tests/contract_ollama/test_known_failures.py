@@ -29,6 +29,8 @@ def test_the_page_has_every_failure_and_no_other(page: dict[str, str]) -> None:
     assert len(page) > 50
 
 
+@pytest.mark.row("R4.6")
+@pytest.mark.row("R4.7")
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_person_reads_what_was_reviewed_and_nothing_is_half_done(
     shared: StandIn, converted: Path, tmp_path: Path, page: dict[str, str], name: str

@@ -39,6 +39,7 @@ def test_an_uploaded_file_is_held(server: HttpServer, tmp_path: Path) -> None:
     server.upload(tmp_path / "file", sha256)  # again: nothing to do
 
 
+@pytest.mark.row("R4.4")
 def test_a_file_that_is_not_what_its_digest_says_is_refused(server: HttpServer, tmp_path: Path) -> None:
     (tmp_path / "file.gguf").write_text(str(tmp_path))
     with pytest.raises(ServerError, match="not the one that convert wrote"):
@@ -125,6 +126,7 @@ def test_a_generation_returns_the_token_ids_of_prompt_and_answer(
     assert reply["context"][: len(first.token_ids)] == first.token_ids
 
 
+@pytest.mark.row("R4.7")
 def test_a_missing_blob_is_an_error_inside_the_stream(server: HttpServer, model: ServedModel) -> None:
     with pytest.raises(MissingBlobError, match="lost the uploaded GGUF"):
         server.create(model.name, hashlib.sha256(model.name.encode()).hexdigest(), model.modelfile)

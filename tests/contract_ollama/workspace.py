@@ -1,12 +1,14 @@
 """A small workspace as convert leaves it: models/gguf with a real GGUF, its template and the proof of its behaviour."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from ollamake.chat import ChatTemplate, with_system
 from ollamake.files import write_json
 from ollamake.ollama.served import ServedModel, served_model
+from ollamake.recorded import md5
 from tests.contract_ollama.tiny_gguf import write_tiny_gguf
 from tests.standin.engine import Engine
 
@@ -58,6 +60,12 @@ def convert(folder: Path, *, seed: int = 0, jinja: str = JINJA) -> None:
         },
     )
     write_json(folder / "proof.json", {"max_new_tokens": MAX_NEW_TOKENS, "prompts": _prompts(gguf)})
+
+
+def lock_of(folder: Path, *outs: str) -> str:
+    """Return the dvc.lock of a build that wrote these into a workspace."""
+    listed = [{"path": out, "md5": md5(folder / out)} for out in outs]
+    return json.dumps({"schema": "2.0", "stages": {"convert": {"outs": listed}}})
 
 
 def _prompts(gguf: Path) -> list[dict[str, Any]]:

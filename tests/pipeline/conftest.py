@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 from dvc.utils.serialize import modify_yaml
+from filelock import FileLock
 
 from tests.contract.graph import ROOT
+from tests.security.canaries import command_lines, planted, write_dotenv
 
 VERBS = {
     "list": "ls",
@@ -48,7 +51,7 @@ class Project:
     def run(self, *command: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project as a user with the environment activated would."""
         result = subprocess.run(
-            command, cwd=self.folder, env={**environment(), **env}, capture_output=True, text=True, timeout=600
+            command, cwd=self.folder, env={**environment(), **env}, capture_output=True, text=True, timeout=1800
         )
         if ok and result.returncode != 0:
             raise AssertionError(f"{' '.join(command)} failed\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
@@ -112,23 +115,55 @@ def records() -> list[dict[str, str]]:
     ]
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Project:
-    """A project after its first `dvc repro`, all committed. Tests that change it call `restore` through `project`."""
-    folder = copy_repository(tmp_path_factory.mktemp("project") / "a project")
-    project = Project(folder)
+def start(folder: Path, base: Path) -> Project:
+    """Write the tiny project to `folder`, committed and not yet built."""
+    project = Project(copy_repository(folder))
     (folder / "data/tiny.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records()))
-    project.set(base_model=str(tiny_base), **TINY)
+    project.set(base_model=str(base), **TINY)
     project.run("git", "init", "--quiet")
     for key, value in (("user.name", "Test"), ("user.email", "test@example.org")):
         project.run("git", "config", key, value)
     project.run(sys.executable, "-m", "ollamake", "plots-page", ".dvc/plots/page.html")
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "-m", "start")
-    project.repro()
+    return project
+
+
+def build(folder: Path, base: Path) -> Project:
+    """Return the tiny project after its first `dvc repro`, all committed.
+
+    Secrets stood in its environment and lie in its `.env`. What the build said, and the command lines that ran
+    meanwhile, stand beside the folder in `said.txt`: tests/security looks for them.
+    """
+    project = start(folder, base)
+    write_dotenv(folder)
+    with command_lines() as seen:
+        first = project.run("dvc", "repro", **planted(folder.parent))
+    (folder.parent / "said.txt").write_text("\n".join([first.stdout, first.stderr, *sorted(seen)]))
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "-m", "built")
     return project
+
+
+@cache  # other folders of tests have the fixture `built`, too, and share what it gives
+def build_once(temporary: Path, base: Path) -> Project:
+    """Return the project of this process, `temporary` being its folder: of several that test, one builds for all."""
+    own = temporary / "project/a project"
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return build(own, base)
+    shared = temporary.parent / "built"
+    with FileLock(f"{shared}.lock"):
+        if not shared.is_dir():
+            build(temporary / "first/a project", base)
+            (temporary / "first").rename(shared)
+    shutil.copytree(shared, own.parent, symlinks=True)  # with what the build left beside it
+    return Project(own)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Project:
+    """A project after its first `dvc repro`, all committed. Tests that change it call `restore` through `project`."""
+    return build_once(tmp_path_factory.getbasetemp(), tiny_base)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def mixture(project):
     return "data/mixture"
 
 
+@pytest.mark.nightly
 def test_a_mixture_packed_and_in_a_template_of_ones_own_is_trained_and_proved(project, mixture):
     project.set(data_source=mixture, chat_template="chatml", packing=True, train_order="length")
     project.run(sys.executable, "-m", "ollamake", "check")

@@ -28,6 +28,7 @@ def test_a_bound_of_the_gate_scores_nothing_again(project):
     assert project.repro() == ["gate", "report", "export"]
 
 
+@pytest.mark.nightly
 def test_a_changed_metric_of_the_users_own_scores_both_models_again(project):
     folder = project.folder / "metrics_own"
     code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]

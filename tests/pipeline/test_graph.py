@@ -1,13 +1,19 @@
 """What a person does with the graph, on the real tools."""
 
+import json
+import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
-from tests.contract.graph import ROOT, read_yaml, stages
+from tests.contract.graph import ROOT, downstream, inside, read_yaml, readers_of, stages
+from tests.laws.outputs import outputs
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]  # one worker builds once
 
@@ -23,10 +29,30 @@ def test_a_first_build_leaves_nothing_for_git_but_the_lock_metrics_and_plots(bui
     assert [name for name in committed if not name.startswith(("dvc.lock", "metrics/", "plots/"))] == []
 
 
-def test_a_second_build_runs_nothing_but_the_look_at_the_server(project):
-    lock = (project.folder / "dvc.lock").read_bytes()
+@pytest.mark.row("R1.4")
+def test_a_second_build_runs_nothing_but_the_look_at_the_server_and_changes_no_byte(project):
+    lock, before = (project.folder / "dvc.lock").read_bytes(), written(project.folder)
     assert project.repro() == ["export"]
+    # DVC writes dvc.lock again, with the same bytes, after every stage that runs.
+    assert [path for path, state in written(project.folder).items() if before.get(path) != state] == ["dvc.lock"]
     assert (project.folder / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.row("R1.4")
+def test_a_second_build_of_all_that_stands_before_the_server_writes_nothing_at_all(project):
+    before = written(project.folder)
+    assert project.repro("report") == []
+    assert written(project.folder) == before
+
+
+def written(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Time, size and inode of every file of the project and of DVC's cache, but for DVC's locks."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    kept = {
+        place: path.stat() for place, path in files.items() if not re.match(r"\.git/|\.dvc/tmp/|.*__pycache__/", place)
+    }
+    assert len(kept) > 500
+    return {place: (stat.st_mtime_ns, stat.st_size, stat.st_ino) for place, stat in kept.items()}
 
 
 def documented_reruns() -> dict[str, set[str]]:
@@ -37,54 +63,93 @@ def documented_reruns() -> dict[str, set[str]]:
     return {key: first.union(*(listed[stage] for stage in first)) for key, first in listed.items()}
 
 
-def downstream(direct: set[str]) -> set[str]:
-    """The stages named and all that depend on them, by the outputs and dependencies of dvc.yaml."""
-    graph, found = stages(), set(direct)
-    while more := {name for name in graph if name not in found and any(feeds(graph[up], graph[name]) for up in found)}:
-        found |= more
-    return found
+def changed(repository: Repo, *, params: bool) -> set[str]:
+    """The stages that DVC says have other parameters than in dvc.lock; without `params`, other files."""
+    inputs = [(stage.name, dep) for stage in repository.index.stages for dep in stage.deps]
+    assert len(inputs) > 200
+    return {name for name, dep in inputs if hasattr(dep, "params") == params and dep.status()}
 
 
-def feeds(one, other) -> bool:
-    """Whether the second stage reads what the first writes."""
-    pairs = [(Path(out), Path(dep)) for out in one.outs for dep in other.deps]
-    return any(dep.is_relative_to(out) or out.is_relative_to(dep) for out, dep in pairs)
+@pytest.mark.row("R1.2")
+def test_a_parameter_reruns_exactly_the_stages_that_list_it_and_those_that_follow_as_the_reference_says(project):
+    keys, repository = read_yaml("params.yaml"), Repo(project.folder)
+    assert len(keys) > 90
+    for key in sorted(keys.keys() - {"data_source"}):
+        with edited(project.folder / "params.yaml"):
+            change(project.folder / "params.yaml", rf"^{key}: .*$", f"{key}: {json.dumps(another(keys[key]))}")
+            direct = changed(repository, params=True)
+        assert direct == {name for name, stage in stages().items() if key in stage.params}, key
+        assert downstream(direct) == documented_reruns()[key], key
+    assert changed(repository, params=True) == set()
 
 
-def other(value):
+@pytest.mark.row("R1.2")
+def test_another_data_source_reruns_the_stages_that_read_it_and_those_that_follow(project):
+    (project.folder / "data/other.jsonl").write_text((project.folder / "data/tiny.jsonl").read_text() + "\n")
+    project.set(data_source="data/other.jsonl")
+    direct = set(project.json("dvc", "status", "--json")) - {"export"}  # always changed, so listed in any case
+    assert direct == {"collect", "prepare", "report"}
+    assert downstream(direct) == documented_reruns()["data_source"]
+
+
+@pytest.mark.row("R1.2")
+def test_the_version_of_a_package_reruns_exactly_the_stages_that_compute_with_it(project):
+    path, repository = project.folder / "pins.yaml", Repo(project.folder)
+    versions = read_yaml("pins.yaml")
+    assert len(versions) > 20
+    for package, version in versions.items():
+        with edited(path):
+            change(path, rf"^{package}: .*$", f"{package}: 9.{version}")
+            direct = changed(repository, params=True)
+        assert direct == {name for name, stage in stages().items() if package in stage.pins}, package
+
+
+@pytest.mark.row("R1.2")
+def test_a_file_reruns_exactly_the_stages_that_list_it(project):
+    """Of every file that some stage reads: code, data, and what the stages hand on to each other."""
+    repository = Repo(project.folder)
+    files = files_read(project.folder)
+    assert len(files) > 150
+    inputs = [
+        (stage.name, dep) for stage in repository.index.stages for dep in stage.deps if not hasattr(dep, "params")
+    ]
+    for file in files:
+        with edited(project.folder / file):
+            (project.folder / file).write_bytes((project.folder / file).read_bytes() + b"\n")
+            # A file has no part in what DVC makes of other paths.
+            found = {name for name, dep in inputs if inside(file, dep.def_path) and dep.status()}
+        assert found == readers_of(file, source="data/tiny.jsonl"), file
+    assert changed(repository, params=False) == set()
+
+
+def files_read(folder: Path) -> list[str]:
+    """Every file that a stage of the project lists, or that lies in a folder that one lists."""
+    listed = {dep.replace("${data_source}", "data/tiny.jsonl") for stage in stages().values() for dep in stage.deps}
+    paths = {path for dep in listed for path in (folder / dep, *(folder / dep).rglob("*"))}
+    files = {str(path.relative_to(folder)) for path in paths if path.is_file() and "__pycache__" not in path.parts}
+    return sorted(files - {"models/templates/README.md"})  # for people: .dvcignore
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[None]:
+    """Put the file back as it was, its time too, by which DVC knows it."""
+    before, copy = path.stat(), path.read_bytes()
+    path.unlink()  # it may be a link into DVC's cache
+    path.write_bytes(copy)
+    yield
+    path.write_bytes(copy)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def change(path: Path, pattern: str, text: str) -> None:
+    """Write `text` for the one line that is like the pattern."""
+    content, found = re.subn(pattern, text, path.read_text(), flags=re.MULTILINE)
+    assert found == 1, pattern
+    path.write_text(content)
+
+
+def another(value):
     return value + 1 if isinstance(value, int | float) else f"{value}x"
-
-
-@pytest.mark.parametrize("key", sorted(read_yaml("params.yaml")))
-def test_a_parameter_reruns_exactly_the_stages_that_the_reference_names(project, key):
-    if key == "data_source":
-        (project.folder / "data/other.jsonl").write_text((project.folder / "data/tiny.jsonl").read_text() + "\n")
-        value = "data/other.jsonl"
-    else:
-        value = other(read_yaml("params.yaml")[key])
-    project.set(**{key: value})
-    direct = set(project.json("dvc", "status", "--json"))
-    if key not in stages()["export"].params:
-        direct -= {"export"}  # always changed, so `dvc status` lists it in any case
-    assert downstream(direct) == documented_reruns()[key]
-
-
-def test_a_comment_in_params_yaml_reruns_nothing(project):
-    path = project.folder / "params.yaml"
-    path.write_text("# another remark\n" + path.read_text())
-    assert project.repro() == ["export"]
-
-
-def test_a_changed_source_file_reruns_its_stages_only(project):
-    path = project.folder / "ollamake/tokens/tables.py"
-    path.write_text(path.read_text() + "\n# a remark\n")
-    assert project.repro() == ["tokenize", "export"]
-
-
-def test_a_new_version_of_a_library_reruns_the_stages_that_compute_with_it(project):
-    path = project.folder / "pins.yaml"
-    path.write_text(path.read_text().replace("sacrebleu: ", "sacrebleu: 9."))
-    assert set(project.json("dvc", "status", "--json")) == {"baseline", "evaluate", "convert", "export"}
 
 
 def test_an_experiment_trains_and_is_listed_with_its_parameter_and_scores(project):
@@ -100,12 +165,17 @@ def test_an_experiment_trains_and_is_listed_with_its_parameter_and_scores(projec
     assert experiment["data"]["metrics"]["metrics/evaluate.json"]["data"]["loss"] != before
 
 
-def test_the_difference_between_revisions_names_the_scores(project):
+@pytest.mark.row("R1.5")
+def test_the_difference_between_revisions_names_the_scores_and_the_way_back_runs_nothing(project):
+    before = outputs(project.folder)
     project.set(lora_rank=2)
-    project.repro()
+    assert project.repro()[0] == "train"
     changed = project.json("dvc", "metrics", "diff", "--json")
     assert "loss" in changed["metrics/evaluate.json"]
     assert "gain.loss" in changed["metrics/gate.json"]
+    project.set(lora_rank=4)
+    assert project.repro() == ["export"]
+    assert outputs(project.folder) == before
 
 
 def test_the_plots_of_two_revisions_show_both_and_load_nothing_from_the_net(project):

@@ -26,6 +26,8 @@ FILES = {
     *("rng_state.pth", "scheduler.pt", "trainer_state.json"),
 }
 INSTANTS = 3
+PATIENCE_SECONDS = 120
+KILLS = int(os.environ.get("OLLAMAKE_KILLS", "20"))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def left(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / ".checkpoints").iterdir())
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -93,6 +95,8 @@ def killed_at_step(folder: Path, step: int, number: int) -> tuple[int, float, st
     return process.returncode, time.monotonic() - sent, said
 
 
+@pytest.mark.row("R2.6")
+@pytest.mark.row("R2.7")
 def test_signals_end_training_with_a_checkpoint_and_damaged_ones_are_passed_over(fresh, reference):
     params = (fresh / "params.yaml").read_text()
     assert '"dataloader_workers": 0' in params
@@ -123,6 +127,7 @@ def test_signals_end_training_with_a_checkpoint_and_damaged_ones_are_passed_over
     assert left(fresh) == ["workspace.lock"]
 
 
+@pytest.mark.row("R2.10")
 def test_another_configuration_starts_over_and_leaves_the_checkpoints_of_the_first(fresh, reference):
     assert killed_at_step(fresh, 4, signal.SIGTERM)[0] == 143
     kept = left(fresh)
@@ -131,11 +136,12 @@ def test_another_configuration_starts_over_and_leaves_the_checkpoints_of_the_fir
     (fresh / "params.yaml").write_text(params.replace('"lora_alpha": 32', '"lora_alpha": 16'))
     said = kills.finish(fresh)
     assert "going on" not in said
-    assert "checkpoints of trainings with other parameters: " in said
+    assert "checkpoints of trainings with other parameters, data, code or library versions: " in said
     assert kills.digests(fresh) != reference
     assert left(fresh) == kept
 
 
+@pytest.mark.row("R2.2")
 def test_when_dvc_alone_is_killed_its_training_stops_with_a_checkpoint(fresh, reference):
     with dvc(fresh, "repro") as process:
         wait_for(lambda: kills.steps(fresh) >= 3)
@@ -152,6 +158,7 @@ def test_when_dvc_alone_is_killed_its_training_stops_with_a_checkpoint(fresh, re
     assert kills.digests(fresh) == reference
 
 
+@pytest.mark.row("R2.2")
 def test_a_repro_right_after_dvc_was_terminated_takes_over_from_the_training_that_was_left(fresh, reference):
     with dvc(fresh, "repro") as process:
         wait_for(lambda: kills.steps(fresh) >= 3)
@@ -161,6 +168,7 @@ def test_a_repro_right_after_dvc_was_terminated_takes_over_from_the_training_tha
     assert kills.digests(fresh) == reference
 
 
+@pytest.mark.row("R2.1")
 @pytest.mark.parametrize("turn", range(INSTANTS))
 def test_all_killed_at_a_random_instant_the_next_repro_gives_the_same_bytes(fresh, reference, turn):
     instant = random.Random(turn).uniform(0, 12)  # noqa: S311 - it is no secret
@@ -170,6 +178,39 @@ def test_all_killed_at_a_random_instant_the_next_repro_gives_the_same_bytes(fres
         process.communicate()
     repro(fresh)
     assert kills.digests(fresh) == reference
+
+
+@pytest.mark.nightly
+@pytest.mark.row("R2.2")
+@pytest.mark.parametrize("turn", range(KILLS))
+def test_dvc_alone_killed_at_a_random_instant_a_repro_at_once_gives_the_same_bytes(fresh, reference, turn):
+    dice = random.Random(turn)  # noqa: S311 - it is no secret
+    with dvc(fresh, "repro") as process:
+        time.sleep(dice.uniform(0, 12))
+        process.send_signal(dice.choice([signal.SIGKILL, signal.SIGTERM]))
+        process.wait()
+        repro(fresh)  # at once: the stage that was left may still be there
+        process.communicate(timeout=PATIENCE_SECONDS)  # ends when nobody can write there any more
+    assert kills.digests(fresh) == reference
+
+
+@pytest.mark.nightly
+@pytest.mark.row("R2.10")
+def test_a_checkpoint_of_another_release_is_left_alone_and_said(fresh, reference, tmp_path):
+    for package in ("ollamake", "stages"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "ollamake/training/loss.py").open("a") as stream:
+        stream.write("# as it was in another release\n")
+    with kills.start(fresh, code=tmp_path) as process:
+        wait_for(lambda: kills.steps(fresh) >= 4)
+        process.terminate()
+        assert STOPPED.search(process.communicate()[1])
+    kept = left(fresh)
+    said = kills.finish(fresh)
+    assert "going on" not in said
+    assert "checkpoints of trainings with other parameters, data, code or library versions: " in said
+    assert kills.digests(fresh) == reference
+    assert left(fresh) == kept
 
 
 def repro(folder: Path) -> str:

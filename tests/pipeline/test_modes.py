@@ -41,6 +41,7 @@ def test_a_first_look_is_an_experiment_that_leaves_the_workspace_alone(without_e
     assert project.metrics("train")["steps"] == 2
 
 
+@pytest.mark.nightly
 def test_testing_measures_all_that_there_is_and_trains_nothing(without_experiments):
     project = without_experiments
     before = [(project.folder / name).read_bytes() for name in KEPT]

@@ -41,6 +41,7 @@ def digests(server):
     }
 
 
+@pytest.mark.nightly
 def test_builds_become_releases_that_the_gate_compares_with_and_that_can_be_left_again(history, server):
     build(history, server, "first")
     created = release(history, server, "create")

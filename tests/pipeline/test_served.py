@@ -37,6 +37,7 @@ def test_a_build_serves_its_model_and_repairs_what_others_did_to_it(project, ser
     assert digest(server) == served
 
 
+@pytest.mark.nightly
 def test_going_back_to_earlier_parameters_serves_the_earlier_model_again(project, server):
     repro(project, server)
     first = digest(server)

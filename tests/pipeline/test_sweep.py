@@ -182,6 +182,7 @@ def test_a_sweep_stops_from_another_terminal_and_goes_on(repository: Repository)
     assert repository.leftovers() == []
 
 
+@pytest.mark.nightly
 def test_two_trials_at_once_have_a_gpu_each_and_two_drivers_share_the_work(repository: Repository) -> None:
     ranks = [4, 8, 16, 32]
     repository.write_sweep(trials=4, parallel=2, space={"lora_rank": {"choices": ranks}})

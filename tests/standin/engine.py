@@ -73,7 +73,10 @@ class Engine:
         params.model.path, params.n_ctx, params.n_parallel, params.n_gpu_layers = str(gguf), context, 1, 0
         params.cpuparams.n_threads = 1
         params.cache_ram_mib, params.ui, params.warmup, params.verbosity, params.offline = 0, False, False, 0, True
-        self._server, self._loaded = xllamacpp.Server(params), (gguf, context)
+        try:
+            self._server, self._loaded = xllamacpp.Server(params), (gguf, context)
+        except RuntimeError as error:
+            raise Problem(500, f"unable to load model: {gguf}") from error
 
 
 def _logprob(token: dict[str, Any], likeliest: int) -> dict[str, Any]:

@@ -21,17 +21,17 @@ STAGE = (sys.executable, "-m", "stages.train")
 PATIENCE_SECONDS = 240
 
 
-def lay_out(folder: Path, tiny_base: Path, rows: int = 9, **changes: object) -> Path:
+def lay_out(folder: Path, base: Path, rows: int = 9, **changes: object) -> Path:
     """Write the parameters, the base model and so many tokenized rows of different lengths; return `folder`."""
     for name in ("params.yaml", "pins.yaml"):
         folder.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     with modify_yaml(str(folder / "params.yaml")) as content:
         content.update({**TINY, **changes})
-    files = {file.name: sha256(file) for file in tiny_base.iterdir()}
+    files = {file.name: sha256(file) for file in base.iterdir()}
     write_json(folder / "models/base.json", {"name": "tiny", "key": "tiny", "files": files})
     (folder / ".ollamake/base").mkdir(parents=True)
-    (folder / ".ollamake/base/tiny").symlink_to(tiny_base)
+    (folder / ".ollamake/base/tiny").symlink_to(base)
     for path in (train.TRAIN, train.VAL):
         write_tokens(folder / path, [_row(number) for number in range(rows)])
     write_packs(folder / train.PACKS, [])

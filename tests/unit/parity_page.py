@@ -1,7 +1,7 @@
 """The tables of docs/parity.md that tests hold true.
 
-`OLLAMAKE_RENEW_SNAPSHOTS=1 pytest tests/unit/test_gguf_planted.py tests/unit/test_gguf_architectures.py` writes their
-rows anew; look at `git diff docs/parity.md` before it is kept.
+`OLLAMAKE_RENEW_SNAPSHOTS=1 pytest -m "nightly or not nightly" tests/unit/test_gguf_{planted,architectures}.py` writes
+their rows anew; look at `git diff docs/parity.md` before it is kept.
 """
 
 import os

@@ -61,6 +61,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "0123456789abcdef"
 
 
+@pytest.mark.row("R2.7")
 @pytest.mark.parametrize("damaged", DAMAGES)
 @pytest.mark.parametrize("name", [*FILES, "shards/0.distcp", "manifest.json"])
 def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_is_used(folder, capsys, name, damaged):
@@ -140,7 +141,8 @@ def test_what_other_trainings_left_is_told_and_after_two_weeks_removed(folder, c
         left = sorted(path.name for path in Path(".checkpoints").iterdir())
     assert left == ["a", "a.lock", "workspace.lock", "young", "young.lock"]
     assert capsys.readouterr().err == (
-        "checkpoints of trainings with other parameters: 3 MB in .checkpoints, kept for 14 days\n"
+        "checkpoints of trainings with other parameters, data, code or library versions: "
+        "3 MB in .checkpoints, kept for 14 days\n"
     )
 
 
@@ -195,11 +197,20 @@ def test_the_same_training_in_another_workspace_waits_for_the_first_to_end(folde
     assert f"waiting for process {process.pid}" in capsys.readouterr().err
 
 
-def test_a_killed_trainer_holds_nothing(folder):
-    with holder("a", 60):
+@pytest.mark.row("R2.9")
+def test_a_killed_trainer_holds_nothing_and_is_told_of_once(folder, capsys):
+    with holder("a", 60) as process:
         pass
     with reserved("a"):
-        pass
+        said = capsys.readouterr().err
+    assert said.startswith(
+        f"process {process.pid}, which trained here before, was killed: by a person, or by the system"
+    )
+    assert "a smaller per_device_batch_size or max_length needs less" in said
+    with pytest.raises(RuntimeError), reserved("a"):
+        raise RuntimeError
+    with reserved("a"):
+        assert "killed" not in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ def test_the_stage_writes_a_proved_model_and_what_serving_it_takes(converted):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_of_several_quantizations_the_first_is_served_and_all_are_measured(workspace, capsys):
     convert.main(parameters(gguf_quantization="Q4_0 F16 BF16"))
     written = contents(Path("models/gguf"))

@@ -16,9 +16,10 @@ from tests.training import settings
 from tests.unit.launching import adapter, finish, lay_out, ranks, said, series, start, wait_for_step
 
 TWO = {"distributed": "ddp", "num_processes": 2}
+TORCHRUN = ("torchrun", "--standalone", "--nproc_per_node", "2")
 BY_HAND = {
     "itself": [],
-    "torchrun": ["torchrun", "--standalone", "--nproc_per_node", "2", "-m", "stages.train"],
+    "torchrun": [*TORCHRUN, "-m", "stages.train"],
     # One process, whatever it is told; the stage then starts two by itself.
     "accelerate": ["accelerate", "launch", "--cpu", "--num_processes", "2", "-m", "stages.train"],
 }
@@ -167,8 +168,8 @@ def test_one_process_is_told_nothing_about_others():
     assert sharing(several()) == {"ddp_find_unused_parameters": False, "activation_checkpointing": False}
 
 
-def test_the_last_batch_is_filled_up_with_examples_that_teach_nothing(tmp_path, tiny_base):
-    folder = lay_out(tmp_path / "rows", tiny_base, rows=9)
+def test_the_last_batch_is_filled_up_with_examples_that_teach_nothing(tmp_path, narrow_base):
+    folder = lay_out(tmp_path / "rows", narrow_base, rows=9)
     examples = training_examples(folder / train.TRAIN, folder / train.PACKS, "random", 8, 1)
     assert len(examples) == 9
     examples.fill_up(8)
@@ -181,7 +182,7 @@ def test_the_last_batch_is_filled_up_with_examples_that_teach_nothing(tmp_path, 
 
 
 @pytest.mark.slow
-def test_fsdp_wraps_the_layers_that_the_model_names(tmp_path, tiny_base):
+def test_fsdp_wraps_the_layers_that_the_model_names(tmp_path, narrow_base):
     from accelerate.utils import FullyShardedDataParallelPlugin
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig
@@ -189,21 +190,20 @@ def test_fsdp_wraps_the_layers_that_the_model_names(tmp_path, tiny_base):
     told = SFTConfig(output_dir=str(tmp_path), use_cpu=True, **sharing(several(distributed="fsdp"))).fsdp_plugin_args
     assert (told["fsdp_version"], told["reshard_after_forward"]) == (2, True)
     plugin = FullyShardedDataParallelPlugin(**told)
-    plugin.set_auto_wrap_policy(AutoModelForCausalLM.from_pretrained(tiny_base))
+    plugin.set_auto_wrap_policy(AutoModelForCausalLM.from_pretrained(narrow_base))
     wrapped = plugin.auto_wrap_policy.keywords["transformer_layer_cls"]
     assert {kind.__name__ for kind in wrapped} == {"LlamaDecoderLayer"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("way", BY_HAND)
-def test_two_processes_learn_what_one_learns(tmp_path, tiny_base, way):
+def in_one_and_two(tmp_path, base):
+    """Lay out the same training for one process and for two."""
     whole = {"rows": 9, "max_steps": 0, "num_epochs": 2, "per_device_batch_size": 8}
-    one = lay_out(tmp_path / "one", tiny_base, **whole)
     # The last step of an epoch has one row: three of four batches are blank.
     halves = {"per_device_batch_size": 2, "gradient_accumulation_steps": 2}
-    two = lay_out(tmp_path / "two", tiny_base, **{**whole, **TWO, **halves})
-    processes = [start(one), start(two, *BY_HAND[way])]
-    assert [finish(process) for process in processes] == [0, 0], said(two)
+    return lay_out(tmp_path / "one", base, **whole), lay_out(tmp_path / "two", base, **{**whole, **TWO, **halves})
+
+
+def assert_alike(one, two):
     for name in ("train_loss", "val_loss"):
         assert series(one, name) == pytest.approx(series(two, name), rel=1e-5)
     assert list(series(one, "train_loss")) == [1, 2, 3, 4]
@@ -211,11 +211,59 @@ def test_two_processes_learn_what_one_learns(tmp_path, tiny_base, way):
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_as_often_as_you_like_two_processes_end_with_the_same_bytes(tmp_path, tiny_base):
+@pytest.mark.nightly
+@pytest.mark.parametrize("way", BY_HAND)
+def test_two_processes_learn_what_one_learns(tmp_path, narrow_base, way):
+    one, two = in_one_and_two(tmp_path, narrow_base)
+    processes = [start(one), start(two, *BY_HAND[way])]
+    assert [finish(process) for process in processes] == [0, 0], said(two)
+    assert_alike(one, two)
+
+
+STOPPED = """
+import os
+import signal
+
+from ollamake import params
+from ollamake.training import loss
+from stages.train import Params, train
+
+signals = [signal.SIGTERM]
+step = loss.SupervisedTrainer.training_step
+
+
+def stopped(self, *args, **options):
+    if signals and self.args.process_index == 1 and self.state.global_step == 2:
+        os.kill(os.getpid(), signals.pop())
+    return step(self, *args, **options)
+
+
+loss.SupervisedTrainer.training_step = stopped
+train(params.select(Params, params.read()))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_was_stopped_go_on_and_learn_what_one_learns(tmp_path, narrow_base):
+    one, two = in_one_and_two(tmp_path, narrow_base)
+    undisturbed = start(one)
+    (two / "stopped.py").write_text(STOPPED)
+    assert finish(start(two, *TORCHRUN, "stopped.py")) == 1  # torchrun's own
+    assert not (two / train.TUNED).exists()
+    assert list(series(two, "train_loss")) == [1, 2, 3]
+    assert finish(start(two)) == 0, said(two)
+    assert "going on from step 3" in said(two)
+    assert finish(undisturbed) == 0, said(one)
+    assert_alike(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_stopped_and_killed_as_often_as_you_like_two_processes_end_with_the_same_bytes(tmp_path, narrow_base):
     told = {**TWO, "rows": 24, "max_steps": 0, "num_epochs": 40, "per_device_batch_size": 2, "lora_dropout": 0.1}
-    whole = lay_out(tmp_path / "whole", tiny_base, **told)
+    whole = lay_out(tmp_path / "whole", narrow_base, **told)
     undisturbed = start(whole)
-    folder = lay_out(tmp_path / "stopped", tiny_base, **told, checkpoint_seconds=0)
+    folder = lay_out(tmp_path / "stopped", narrow_base, **told, checkpoint_seconds=0)
     process = start(folder)
     wait_for_step(folder, 5, process)
     for victim in [process, *ranks(process)]:
@@ -236,8 +284,9 @@ def test_stopped_and_killed_as_often_as_you_like_two_processes_end_with_the_same
 
 
 @pytest.mark.slow
-def test_the_death_of_one_process_ends_all_and_is_told_once(tmp_path, tiny_base):
-    folder = lay_out(tmp_path / "dying", tiny_base, **TWO, max_steps=5000, num_epochs=5000)
+@pytest.mark.nightly
+def test_the_death_of_one_process_ends_all_and_is_told_once(tmp_path, narrow_base):
+    folder = lay_out(tmp_path / "dying", narrow_base, **TWO, max_steps=5000, num_epochs=5000)
     process = start(folder)
     wait_for_step(folder, 2, process)
     first, second = ranks(process)
@@ -249,16 +298,17 @@ def test_the_death_of_one_process_ends_all_and_is_told_once(tmp_path, tiny_base)
 
 
 @pytest.mark.slow
-def test_what_all_processes_refuse_is_told_once(tmp_path, tiny_base):
-    folder = lay_out(tmp_path / "refused", tiny_base, **TWO, lora_target_modules="q_prj")
+@pytest.mark.nightly
+def test_what_all_processes_refuse_is_told_once(tmp_path, narrow_base):
+    folder = lay_out(tmp_path / "refused", narrow_base, **TWO, lora_target_modules="q_prj")
     assert finish(start(folder)) == 1
     assert said(folder).count("error: params.yaml: lora_target_modules") == 1
     assert "Traceback" not in said(folder)
 
 
 @pytest.mark.slow
-def test_processes_end_with_the_one_that_started_them(tmp_path, tiny_base):
-    folder = lay_out(tmp_path / "orphaned", tiny_base, **TWO, max_steps=5000, num_epochs=5000)
+def test_processes_end_with_the_one_that_started_them(tmp_path, narrow_base):
+    folder = lay_out(tmp_path / "orphaned", narrow_base, **TWO, max_steps=5000, num_epochs=5000)
     process = start(folder)
     wait_for_step(folder, 2, process)
     orphans = ranks(process)
@@ -269,9 +319,10 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, tiny_base):
 
 
 @pytest.mark.slow
-def test_two_machines_stop_together_and_go_on_only_with_the_checkpoint_at_hand(tmp_path, tiny_base):
+@pytest.mark.nightly
+def test_two_machines_stop_together_and_go_on_only_with_the_checkpoint_at_hand(tmp_path, narrow_base):
     told = {"distributed": "ddp", "num_nodes": 2, "rows": 24, "max_steps": 100, "per_device_batch_size": 2}
-    machines = [lay_out(tmp_path / name, tiny_base, **told) for name in ("first", "second")]
+    machines = [lay_out(tmp_path / name, narrow_base, **told) for name in ("first", "second")]
 
     def start_both():
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
@@ -297,7 +348,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-FSDP = ("torchrun", "--standalone", "--nproc_per_node", "2", "fsdp.py")
+FSDP = (*TORCHRUN, "fsdp.py")
 FSDP_ON_CPU = """
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
@@ -334,12 +385,13 @@ train(params.select(Params, params.read()))
 
 
 @pytest.mark.slow
-def test_fsdp_learns_what_one_process_learns(tmp_path, tiny_base):
+@pytest.mark.nightly
+def test_fsdp_learns_what_one_process_learns(tmp_path, narrow_base):
     """On CPUs, where accelerate 1.15 would run DDP without saying so (state.py), and FSDP2 itself does work."""
     whole = {"rows": 9, "max_steps": 0, "num_epochs": 2, "per_device_batch_size": 8}
-    one = lay_out(tmp_path / "one", tiny_base, **whole)
+    one = lay_out(tmp_path / "one", narrow_base, **whole)
     shared = {**TWO, "distributed": "fsdp", "per_device_batch_size": 4}
-    two = lay_out(tmp_path / "two", tiny_base, **{**whole, **shared})
+    two = lay_out(tmp_path / "two", narrow_base, **{**whole, **shared})
     (two / "fsdp.py").write_text(FSDP_ON_CPU)
     processes = [start(one), start(two, *FSDP)]
     assert [finish(process) for process in processes] == [0, 0], said(two)
@@ -349,9 +401,10 @@ def test_fsdp_learns_what_one_process_learns(tmp_path, tiny_base):
 
 
 @pytest.mark.slow
-def test_fsdp_goes_on_from_its_checkpoint_with_the_same_bytes(tmp_path, tiny_base):
+@pytest.mark.nightly
+def test_fsdp_goes_on_from_its_checkpoint_with_the_same_bytes(tmp_path, narrow_base):
     told = {**TWO, "distributed": "fsdp", "method": "full", "rows": 24, "max_steps": 60, "per_device_batch_size": 2}
-    folders = [lay_out(tmp_path / name, tiny_base, **told, learning_rate=0.001) for name in ("whole", "stopped")]
+    folders = [lay_out(tmp_path / name, narrow_base, **told, learning_rate=0.001) for name in ("whole", "stopped")]
     for folder in folders:
         (folder / "fsdp.py").write_text(FSDP_ON_CPU.replace("base_model.model.model.layers", "model.layers"))
     whole, stopped = folders

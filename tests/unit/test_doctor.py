@@ -30,6 +30,7 @@ from tests.standin import running
 
 FILES = (
     "requirements.lock",
+    "requirements-sdists.lock",
     "requirements-converter.lock",
     "pins.yaml",
     "params.yaml",

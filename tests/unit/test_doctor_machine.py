@@ -23,7 +23,8 @@ from tests.conftest import REPOSITORY
 COUNT = 134_515_008
 CUDA = TorchBuild("2.13.0+cu130", "13.0")
 LOCKED = (
-    *("requirements.lock", "requirements-converter.lock", "pins.yaml", "params.yaml", "dvc.yaml"),
+    *("requirements.lock", "requirements-sdists.lock", "requirements-converter.lock"),
+    *("pins.yaml", "params.yaml", "dvc.yaml"),
     *("models/catalog.yaml", "models/cards.yaml"),
 )
 

@@ -240,7 +240,7 @@ def test_a_claim_of_a_killed_run_is_no_trouble_and_one_of_another_program_is(wor
         claim(other.pid)
         verdict = runs.locks(Subject())
         other.kill()
-    assert (verdict.status, verdict.hint) == ("failure", "`rm .dvc/tmp/rwlock`")
+    assert (verdict.status, verdict.hint) == ("failure", "`python -m ollamake check` lets go of it")
 
 
 def test_a_damaged_list_of_claims_is_told_with_its_remedy(workspace: Path) -> None:

@@ -1,9 +1,12 @@
+import itertools
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from ollamake.ollama import bounded_stream
 from ollamake.ollama.bounded_stream import BoundedStream
 
 BLOCK = b"x" * (1 << 20)
@@ -27,9 +30,20 @@ def test_an_answer_as_long_as_a_large_context_fits_into_one_line() -> None:
     assert sum(map(len, BoundedStream(Sent(blocks)))) == len(blocks) * len(BLOCK)
 
 
+@pytest.mark.row("R4.7")
 def test_a_line_without_an_end_is_cut_off() -> None:
     with pytest.raises(httpx.ReadError, match="a line of more than 67108864 bytes"):
         list(BoundedStream(Sent([BLOCK] * 65)))
+
+
+@pytest.mark.row("R4.2")
+def test_a_line_that_comes_byte_by_byte_is_given_up_after_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count()
+    monkeypatch.setattr(bounded_stream, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    arrived = []
+    with pytest.raises(httpx.ReadTimeout, match="a line took more than 120 s to arrive"):
+        arrived.extend(iter(BoundedStream(Sent([b"x"] * 1000))))
+    assert next(seconds) < 200
 
 
 def test_any_number_of_lines_may_come() -> None:

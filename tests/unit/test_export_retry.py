@@ -30,6 +30,7 @@ class Request:
         return "done"
 
 
+@pytest.mark.row("R4.2")
 @pytest.mark.parametrize("failures", range(5))
 def test_up_to_four_failures_are_forgiven(failures: int) -> None:
     clock = Clock()
@@ -38,6 +39,7 @@ def test_up_to_four_failures_are_forgiven(failures: int) -> None:
     assert all(0.5 * 2**n <= pause <= 2**n for n, pause in enumerate(clock.pauses))
 
 
+@pytest.mark.row("R4.2")
 def test_the_fifth_failure_is_raised() -> None:
     clock, request = Clock(), Request(99)
     with pytest.raises(InterruptedRequestError, match="failure 5"):
@@ -45,6 +47,7 @@ def test_the_fifth_failure_is_raised() -> None:
     assert request.sent == 5
 
 
+@pytest.mark.row("R4.2")
 def test_no_try_begins_after_two_minutes() -> None:
     clock, request = Clock(), Request(99, wait_seconds=50)
     with pytest.raises(InterruptedRequestError, match="failure 3"):

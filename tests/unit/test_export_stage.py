@@ -8,13 +8,16 @@ from pydantic import ValidationError
 
 from ollamake import params
 from ollamake.errors import ConversionError, OllamakeError, ParamsError, ServerError
-from ollamake.files import read_json, write_json
+from ollamake.files import read_json, sha256, write_json
+from ollamake.ollama import deploy
 from ollamake.ollama.modelfile import parse
 from stages.export import MODELFILE, RECEIPT, Params, main
-from tests.contract_ollama.workspace import SYSTEM, TEMPLATE, convert
+from tests.contract_ollama.workspace import SYSTEM, TEMPLATE, convert, lock_of
+from tests.faults.rot import flip
 from tests.standin import StandIn, running
 
 REPOSITORY = Path(__file__).parents[2]
+GGUF_FILE = Path("models/gguf/model-F16.gguf")
 SILENT = "http://127.0.0.1:9"  # the port that is reserved for throwing things away
 
 
@@ -31,6 +34,7 @@ def workspace(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "models/gguf").mkdir(parents=True)
     for file in converted.iterdir():
         (tmp_path / "models/gguf" / file.name).hardlink_to(file)
+    (tmp_path / "dvc.lock").write_text(lock_of(tmp_path, "models/gguf"))
     write_json(tmp_path / "models/base.json", {"license": "apache-2.0"})
     write_json(tmp_path / "metrics/gate.json", {"passed": True})
     monkeypatch.chdir(tmp_path)
@@ -53,6 +57,16 @@ def asked(**changes: object) -> Params:
     return Params.model_validate({**values, "ollama_num_ctx": 300, "system_prompt": SYSTEM, **changes})
 
 
+@pytest.mark.row("R6.5")
+def test_a_server_that_listens_everywhere_is_warned_of(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "0.0.0.0:9")
+    main(asked())
+    assert capsys.readouterr().err.startswith("warning: OLLAMA_HOST=0.0.0.0:9 lets `ollama serve` answer")
+
+
+@pytest.mark.row("R4.1")
 def test_without_a_server_everything_is_kept_and_the_way_on_is_named(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +111,7 @@ def test_a_second_run_writes_nothing(workspace: Path) -> None:
     assert [path.stat().st_mtime_ns for path in (MODELFILE, RECEIPT)] == before
 
 
+@pytest.mark.row("R4.1")
 def test_the_model_is_served_once_a_server_runs(
     workspace: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +146,7 @@ def test_a_model_without_a_system_prompt_is_served(workspace: Path, standin: Sta
     assert proof["prompts"]
     Path("models/gguf/proof.json").unlink()
     write_json(Path("models/gguf/proof.json"), proof)
+    (workspace / "dvc.lock").write_text(lock_of(workspace, "models/gguf"))
     main(asked(system_prompt=""))
     assert read_json(RECEIPT)["status"] == "served"
     assert "SYSTEM" not in MODELFILE.read_text(encoding="utf-8")
@@ -182,8 +198,58 @@ def test_what_convert_left_incomplete_is_named_with_the_way_to_mend_it(workspace
     (folder / name).write_bytes(content)
     with pytest.raises(ConversionError, match="the converted model is not complete") as failure:
         main(asked())
-    assert failure.value.hint == "`dvc repro --force --single-item convert`"
+    assert failure.value.hint.startswith("`python -m ollamake verify` names what is damaged")
     assert not RECEIPT.exists()
+
+
+def as_if_recorded() -> None:
+    """Let serving.json name the GGUF as it lies here, as somebody does who swaps the weights."""
+    path = Path("models/gguf/serving.json")
+    serving = {**read_json(path), "sha256": sha256(GGUF_FILE)}
+    path.unlink()
+    write_json(path, serving)
+
+
+@pytest.mark.row("R3.8")
+@pytest.mark.parametrize("altered", ["GGUF", "GGUF and its record", "template", "adapter"])
+def test_weights_that_are_not_what_was_recorded_are_not_sent(workspace: Path, standin: StandIn, altered: str) -> None:
+    adapter = workspace / "models/tuned/adapter.safetensors"
+    adapter.parent.mkdir()
+    adapter.write_bytes(b"weights")
+    (workspace / "dvc.lock").write_text(lock_of(workspace, "models/gguf", "models/tuned"))
+    file = {"template": Path("models/gguf/template.gotmpl"), "adapter": adapter}.get(altered, GGUF_FILE)
+    own = file.read_bytes()  # the fixture's file has more than one name
+    file.unlink()
+    file.write_bytes(own)
+    flip(file)
+    if altered == "GGUF and its record":
+        as_if_recorded()
+    with pytest.raises(ConversionError, match="altered") as failure:
+        main(asked())
+    assert "`python -m ollamake verify` names" in failure.value.hint
+    assert {request.split()[0] for request in standin.requests} <= {"GET"}
+
+
+@pytest.mark.row("R3.8")
+def test_weights_of_which_nothing_was_recorded_are_not_sent(workspace: Path, standin: StandIn) -> None:
+    (workspace / "dvc.lock").unlink()
+    with pytest.raises(ConversionError, match="records nothing of it"):
+        main(asked())
+    assert {request.split()[0] for request in standin.requests} <= {"GET"}
+
+
+@pytest.mark.row("R3.8")
+def test_nothing_is_hashed_where_nothing_has_to_be_done(
+    workspace: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(_: Path) -> str:
+        raise AssertionError("a large file was hashed for nothing")
+
+    main(asked())
+    monkeypatch.setattr(deploy, "sha256", never)
+    monkeypatch.setattr("ollamake.recorded.md5", never)
+    main(asked())
+    assert "proved and unchanged" in capsys.readouterr().out
 
 
 def test_a_context_too_small_for_the_proof_is_named_before_anything_is_sent(workspace: Path, standin: StandIn) -> None:
@@ -192,6 +258,7 @@ def test_a_context_too_small_for_the_proof_is_named_before_anything_is_sent(work
     assert standin.requests == []
 
 
+@pytest.mark.row("R6.5")
 def test_an_address_that_is_none_stops_the_stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "file:///etc/passwd")
     with pytest.raises(ServerError, match="is no address of a server"):

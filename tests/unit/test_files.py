@@ -92,3 +92,37 @@ def test_a_lack_of_space_is_told_before_the_write_with_the_numbers(tmp_path):
 
 def test_enough_space_passes(tmp_path):
     files.require_space(tmp_path, 1, "a byte")
+
+
+def test_what_the_system_hands_over_in_pieces_is_read_whole(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"0123456789")
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, start: pread(file, max(size // 2, 1), start))
+    with (tmp_path / "a").open("rb") as stream:
+        assert files.read_at(stream.fileno(), 7, 2) == b"2345678"
+        assert files.read_at(stream.fileno(), 7, 8) == b"89"
+
+
+def test_a_folder_that_takes_nothing_is_told(tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir()
+    files.require_writable(tmp_path / "cache", tmp_path / "not yet")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(DiskError, match="nothing can be written there") as error:
+        files.require_writable(tmp_path, tmp_path / "cache", tmp_path / "not yet")
+    assert error.value.where == f"{tmp_path} and 1 more"
+
+
+@pytest.mark.parametrize(
+    ("config", "local", "cache"),
+    [
+        ("", "", "cache"),
+        ("[core]\n    autostage = false\n[cache]\n    type = copy\n", "", "cache"),
+        ("[cache]\n    dir = ../elsewhere\n", "", "../elsewhere"),
+        ("['remote \"r\"']\n    url = x\n[cache]\n    dir = a\n", '[cache]\n    dir = "/a disk/b"\n', "/a disk/b"),
+        ("no section\n", "", "cache"),
+    ],
+)
+def test_the_cache_is_where_the_settings_of_the_repository_have_it(tmp_path, config, local, cache):
+    (tmp_path / "config").write_text(config)
+    (tmp_path / "config.local").write_text(local)
+    assert files.dvc_cache(tmp_path) == tmp_path / cache

@@ -128,8 +128,8 @@ def test_logits_and_gradients_of_rows_together_are_those_of_the_rows_alone(archi
     } == {}
 
 
-def test_the_same_holds_for_the_tiny_model_that_the_builds_of_the_tests_use(tiny_base, kernel):
-    model = tiny(tiny_base, "sdpa")
+def test_the_same_holds_for_the_tiny_model_that_the_builds_of_the_tests_use(narrow_base, kernel):
+    model = tiny(narrow_base, "sdpa")
     alone = logits_alone(model)
     assert isolate(model)
     for together, expected in zip(logits_together(model), alone, strict=True):
@@ -203,8 +203,8 @@ def test_a_model_that_adds_to_attention_what_rows_leave_out_is_found_out(monkeyp
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_check_tells_a_leak_from_rounding(tiny_base, dtype, monkeypatch):
-    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=dtype)
+def test_the_check_tells_a_leak_from_rounding(narrow_base, dtype, monkeypatch):
+    model = AutoModelForCausalLM.from_pretrained(narrow_base, dtype=dtype)
     assert isolate(model)
     model.set_attn_implementation("sdpa")
     leaking = Rows([34], torch.device("cpu"))
@@ -213,8 +213,8 @@ def test_the_check_tells_a_leak_from_rounding(tiny_base, dtype, monkeypatch):
     assert not isolate(model)
 
 
-def test_a_model_still_answers_prompts_after_the_switch(tiny_base):
-    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+def test_a_model_still_answers_prompts_after_the_switch(narrow_base):
+    model = AutoModelForCausalLM.from_pretrained(narrow_base)
     prompt = {
         "input_ids": torch.tensor([[5, 6, 7, 8], [0, 0, 9, 10]]),
         "attention_mask": torch.tensor([[1] * 4, [0, 0, 1, 1]]),

@@ -37,11 +37,11 @@ def test_the_loss_of_a_frozen_matrix_makes_no_gradient_for_it():
     assert weight.grad is None
 
 
-def adapted(tiny_base, **changes):
+def adapted(narrow_base, **changes):
     torch.manual_seed(0)
     with quiet_loading():
         return get_peft_model(
-            AutoModelForCausalLM.from_pretrained(tiny_base), LoraConfig(**{**LORA, **changes})
+            AutoModelForCausalLM.from_pretrained(narrow_base), LoraConfig(**{**LORA, **changes})
         ).train()
 
 
@@ -52,8 +52,8 @@ def step(model):
     return output.logits, {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-def test_fused_layers_compute_what_peft_computes(tiny_base):
-    model = adapted(tiny_base)
+def test_fused_layers_compute_what_peft_computes(narrow_base):
+    model = adapted(narrow_base)
     logits, gradients = step(model)
     assert fuse(model) == 14
     fused_logits, fused = step(model)
@@ -64,19 +64,19 @@ def test_fused_layers_compute_what_peft_computes(tiny_base):
         assert ((fused[name] - gradient).norm() / gradient.norm()).item() < 1e-4, name
 
 
-def test_fused_layers_know_an_adapter_that_is_switched_off_or_merged(tiny_base):
-    model = adapted(tiny_base).eval()
+def test_fused_layers_know_an_adapter_that_is_switched_off_or_merged(narrow_base):
+    model = adapted(narrow_base).eval()
     fuse(model)
     with torch.no_grad():
         tuned = model(IDS).logits
         with model.disable_adapter():
             base = model(IDS).logits
         merged = model.merge_and_unload()(IDS).logits
-    assert torch.equal(base, AutoModelForCausalLM.from_pretrained(tiny_base)(IDS).logits)
+    assert torch.equal(base, AutoModelForCausalLM.from_pretrained(narrow_base)(IDS).logits)
     assert not torch.allclose(tuned, base, atol=1e-2)
     assert torch.allclose(tuned, merged, atol=1e-3)
 
 
 @pytest.mark.parametrize("changes", [{"lora_dropout": 0.1}, {"use_dora": True}])
-def test_what_is_not_plain_is_left_to_peft(tiny_base, changes):
-    assert fuse(adapted(tiny_base, **changes)) == 0
+def test_what_is_not_plain_is_left_to_peft(narrow_base, changes):
+    assert fuse(adapted(narrow_base, **changes)) == 0

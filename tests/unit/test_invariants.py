@@ -39,7 +39,7 @@ def log(tmp_path, monkeypatch):
         yield log
 
 
-def make(log, tiny_base, **changes):
+def make(log, narrow_base, **changes):
     """Return a Trainer with `settings(**changes)` that has not trained yet, and these settings."""
     from ollamake.quiet import quiet_loading
     from ollamake.training.trainer import Tokens, make_trainer
@@ -47,14 +47,14 @@ def make(log, tiny_base, **changes):
     chosen = settings(**{"max_steps": STEPS, **changes})
     tokens = Tokens(train.TRAIN, train.PACKS, train.VAL)
     with quiet_loading():
-        return make_trainer(Base(tiny_base, {"name": "tiny"}), tokens, chosen, Path("scratch"), log)
+        return make_trainer(Base(narrow_base, {"name": "tiny"}), tokens, chosen, Path("scratch"), log)
 
 
-def trained(log, tiny_base, **changes):
+def trained(log, narrow_base, **changes):
     """Train, and return the losses of the steps, the validation losses and the trained weights."""
     import torch
 
-    trainer = make(log, tiny_base, **changes)
+    trainer = make(log, narrow_base, **changes)
     trainer.train()
     weights = torch.cat([part.detach().flatten() for part in trainer.model.parameters() if part.requires_grad])
     return figures(trainer, "loss"), figures(trainer, "eval_loss"), weights
@@ -70,10 +70,10 @@ def apart(first, second):
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_batches_that_add_up_to_the_same_rows_are_the_same_steps(log, tiny_base, method):
+def test_batches_that_add_up_to_the_same_rows_are_the_same_steps(log, narrow_base, method):
     changes = {"method": method, "optimizer": "sgd", "learning_rate": 0.1, "max_grad_norm": 1.0}
     whole, *others = [
-        trained(log, tiny_base, per_device_batch_size=size, gradient_accumulation_steps=8 // size, **changes)
+        trained(log, narrow_base, per_device_batch_size=size, gradient_accumulation_steps=8 // size, **changes)
         for size in (8, 4, 1)
     ]
     assert whole[0][-1] < whole[0][0] - 0.01
@@ -83,12 +83,12 @@ def test_batches_that_add_up_to_the_same_rows_are_the_same_steps(log, tiny_base,
         assert apart(weights, whole[2]) < 1e-6
 
 
-def test_packed_rows_are_the_same_steps(log, tiny_base):
+def test_packed_rows_are_the_same_steps(log, narrow_base):
     changes = {"optimizer": "sgd", "learning_rate": 0.1}
-    alone = trained(log, tiny_base, **changes)
+    alone = trained(log, narrow_base, **changes)
     write_packs(train.PACKS, [[0, 1, 3], [6, 2], [5, 4, 7]])
     for size in (3, 1):
-        packed = trained(log, tiny_base, per_device_batch_size=size, gradient_accumulation_steps=3 // size, **changes)
+        packed = trained(log, narrow_base, per_device_batch_size=size, gradient_accumulation_steps=3 // size, **changes)
         assert packed[0] == pytest.approx(alone[0], rel=1e-6)
         assert packed[1] == pytest.approx(alone[1], rel=1e-6)
         assert apart(packed[2], alone[2]) < 1e-6
@@ -120,7 +120,7 @@ def plain_torch(model, chosen, smoothing=0.0):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("size", [8, 2])
-def test_three_steps_are_those_of_a_loop_in_plain_torch(log, tiny_base, size, smoothing):
+def test_three_steps_are_those_of_a_loop_in_plain_torch(log, narrow_base, size, smoothing):
     """The loss is that of the supervised tokens of the whole step; a smoothed one is torch's own."""
     import torch
     from peft import get_peft_model
@@ -130,9 +130,9 @@ def test_three_steps_are_those_of_a_loop_in_plain_torch(log, tiny_base, size, sm
     from ollamake.training.adapter import adapter_config
 
     changes = {"per_device_batch_size": size, "gradient_accumulation_steps": 8 // size, "label_smoothing": smoothing}
-    trainer, chosen = make(log, tiny_base, **changes), settings(**changes)
+    trainer, chosen = make(log, narrow_base, **changes), settings(**changes)
     with quiet_loading():
-        model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_base), adapter_config(chosen))
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(narrow_base), adapter_config(chosen))
     adapters = {name: part.detach().clone() for name, part in trainer.model.named_parameters() if part.requires_grad}
     model.load_state_dict(adapters, strict=False)
     losses = list(plain_torch(model, chosen, smoothing))
@@ -143,19 +143,19 @@ def test_three_steps_are_those_of_a_loop_in_plain_torch(log, tiny_base, size, sm
     assert apart(ours, theirs) < 1e-4  # Adam divides by gradients that are nearly nothing
 
 
-def test_label_smoothing_is_for_training_alone(log, tiny_base):
+def test_label_smoothing_is_for_training_alone(log, narrow_base):
     changes = {"learning_rate": 1e-12, "max_steps": 1}
-    plain, smoothed = (trained(log, tiny_base, label_smoothing=share, **changes) for share in (0.0, 0.3))
+    plain, smoothed = (trained(log, narrow_base, label_smoothing=share, **changes) for share in (0.0, 0.3))
     assert smoothed[1] == pytest.approx(plain[1], rel=1e-6)
     assert smoothed[0] != pytest.approx(plain[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
-def test_the_validation_loss_is_that_of_all_supervised_tokens(log, tiny_base, size):
+def test_the_validation_loss_is_that_of_all_supervised_tokens(log, narrow_base, size):
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    model = AutoModelForCausalLM.from_pretrained(narrow_base)
     total = 0.0
     for row in rows():
         with torch.no_grad():
@@ -163,16 +163,16 @@ def test_the_validation_loss_is_that_of_all_supervised_tokens(log, tiny_base, si
         total -= sum(
             logprobs[place, label].item() for place, label in enumerate(row["labels"][1:]) if label != IGNORE_INDEX
         )
-    evaluations = trained(log, tiny_base, learning_rate=1e-12, max_steps=1, per_device_batch_size=size)[1]
+    evaluations = trained(log, narrow_base, learning_rate=1e-12, max_steps=1, per_device_batch_size=size)[1]
     assert evaluations == pytest.approx([total / sum(SUPERVISED)], rel=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [5.0, 15.0])
-def test_noise_on_the_embeddings_is_as_strong_as_its_paper_says(log, tiny_base, alpha):
+def test_noise_on_the_embeddings_is_as_strong_as_its_paper_says(log, narrow_base, alpha):
     """Uniform within alpha / sqrt(length × width), of the longest row of a batch as in padded batches."""
     from tests.tiny import HIDDEN
 
-    trainer = make(log, tiny_base, neftune_noise_alpha=alpha, max_steps=1)
+    trainer = make(log, narrow_base, neftune_noise_alpha=alpha, max_steps=1)
     embeddings = trainer.model.get_input_embeddings()
     add_hook, noise = embeddings.register_forward_hook, []
 
@@ -193,23 +193,26 @@ def test_noise_on_the_embeddings_is_as_strong_as_its_paper_says(log, tiny_base, 
     assert noise[0].std().item() == pytest.approx(strength / math.sqrt(3), rel=0.02)
 
 
-def test_noise_on_the_embeddings_changes_the_steps_and_no_validation(log, tiny_base):
+def test_noise_on_the_embeddings_changes_the_steps_and_no_validation(log, narrow_base):
     changes = {"learning_rate": 1e-12, "max_steps": 1}
-    plain, noisy, again = (trained(log, tiny_base, neftune_noise_alpha=alpha, **changes) for alpha in (0.0, 15.0, 15.0))
+    plain, noisy, again = (
+        trained(log, narrow_base, neftune_noise_alpha=alpha, **changes) for alpha in (0.0, 15.0, 15.0)
+    )
     assert noisy[0] == again[0]
     assert noisy[0] != pytest.approx(plain[0], rel=1e-4)
     assert noisy[1] == pytest.approx(plain[1], rel=1e-6)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")  # torch calls what it has deprecated itself
-def test_a_compiled_model_takes_the_same_steps(log, tiny_base, monkeypatch):
+def test_a_compiled_model_takes_the_same_steps(log, narrow_base, monkeypatch):
     # Traced, but not made into machine code, which takes a minute and was looked at by hand.
     told = kernels.kernels
     with monkeypatch.context() as patch:
         patch.setattr(arguments, "kernels", lambda chosen: {**told(chosen), "torch_compile_backend": "eager"})
-        compiled = make(log, tiny_base, torch_compile=True)
+        compiled = make(log, narrow_base, torch_compile=True)
     compiled.train()
     assert type(compiled.model_wrapped).__name__ == "OptimizedModule"
-    losses, evaluations, _ = trained(log, tiny_base)
+    losses, evaluations, _ = trained(log, narrow_base)
     assert figures(compiled, "loss") == pytest.approx(losses, rel=1e-4)
     assert figures(compiled, "eval_loss") == pytest.approx(evaluations, rel=1e-4)

@@ -19,11 +19,12 @@ from ollamake.modes.drift import LOG
 from ollamake.modes.subject import find_subject
 from ollamake.ollama.address import server_address
 from ollamake.ollama.http_server import HttpServer
+from ollamake.release import create as creation
 from ollamake.release import lock
 from ollamake.release.create import create
 from ollamake.release.promote import promote
 from tests.contract.graph import ROOT
-from tests.contract_ollama.workspace import SYSTEM, convert
+from tests.contract_ollama.workspace import SYSTEM, convert, lock_of
 from tests.released import built_workspace, export_model, items, set_params
 from tests.standin import Fault, StandIn, running
 
@@ -52,6 +53,7 @@ def build(tmp_path: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> 
     write_json(Path("models/base.json"), {"name": "tiny", "revision": "r1", "license": "apache-2.0"})
     write_json(Path("metrics/gate.json"), {"passed": True})
     convert(Path("models/gguf"))
+    Path("dvc.lock").write_text(lock_of(folder, "models/gguf"))
     export_model()
     record(COUNT)
     return folder
@@ -131,6 +133,7 @@ def test_another_model_under_the_name_is_drift_and_the_next_look_tells_what_chan
     kept = build / "models/gguf"
     kept.rename(build / "kept")
     shutil.copytree(build / "other", kept)
+    Path("dvc.lock").write_text(lock_of(build, "models/gguf"))
     export_model()
     shutil.rmtree(kept)
     (build / "kept").rename(kept)
@@ -183,6 +186,7 @@ def test_a_release_is_looked_at_under_the_name_that_its_users_call(
     export_model()
     record(COUNT)
     with HttpServer(server_address()) as server:
+        monkeypatch.setattr(creation, "require_whole", lambda: None)  # the items recorded above are no build's
         made = create(server, None, "minor")
         promote(server, None)
         assert "tiny:prod at " in look().stdout
@@ -190,6 +194,7 @@ def test_a_release_is_looked_at_under_the_name_that_its_users_call(
         assert look("1.0.0").stdout.startswith(f"{made.tag} at ")
         shutil.rmtree("models/gguf")
         convert(Path("models/gguf"), seed=1)
+        Path("dvc.lock").write_text(lock_of(Path(), "models/gguf"))
         export_model()
         server.copy("tiny:latest", "tiny:prod")
     result = look(code=3)

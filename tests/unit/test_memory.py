@@ -194,7 +194,7 @@ def write_files(rows, length=24, paths=(train.TRAIN, train.VAL)):
     write_packs(train.PACKS, [])
 
 
-def run(tiny_base, checkpoints=None, **changes):
+def run(narrow_base, checkpoints=None, **changes):
     """Train and return the losses of each step, what it came to and the adapter's bytes."""
     from ollamake.training.log import TrainingLog
     from ollamake.training.trainer import Tokens, fine_tune
@@ -202,7 +202,7 @@ def run(tiny_base, checkpoints=None, **changes):
     chosen = settings(**{"max_steps": STEPS, "per_device_batch_size": BATCH, "val_every_steps": 2, **changes})
     tokens = Tokens(train.TRAIN, train.PACKS, train.VAL)
     with TrainingLog("metrics/train.json", "plots/train") as log:
-        result = fine_tune(Base(tiny_base, {"name": "tiny"}), tokens, chosen, train.TUNED, log, checkpoints)
+        result = fine_tune(Base(narrow_base, {"name": "tiny"}), tokens, chosen, train.TUNED, log, checkpoints)
         log.summary.update(result)
     lines = Path("plots/train/metrics/train_loss.tsv").read_text().splitlines()[1:]
     losses = [float(line.split("\t")[1]) for line in lines]
@@ -242,12 +242,12 @@ def stops(monkeypatch, step):
 @pytest.mark.parametrize(("step", "rows"), [(0, 2), (2, 2), (3, 1)])
 @pytest.mark.parametrize("checkpoint_seconds", [0, 600])
 def test_the_steps_are_the_same_wherever_memory_runs_out(
-    workspace, tiny_base, monkeypatch, step, rows, checkpoint_seconds
+    workspace, narrow_base, monkeypatch, step, rows, checkpoint_seconds
 ):
-    losses, result, _ = run(tiny_base)
+    losses, result, _ = run(narrow_base)
     assert result["out_of_memory"] == []
     runs_out(monkeypatch, step, rows)
-    again, shrunk, _ = run(tiny_base, workspace / "checkpoints", checkpoint_seconds=checkpoint_seconds)
+    again, shrunk, _ = run(narrow_base, workspace / "checkpoints", checkpoint_seconds=checkpoint_seconds)
     assert len(again) == STEPS
     assert again == pytest.approx(losses, rel=1e-6)
     assert shrunk["val_loss"] == pytest.approx(result["val_loss"], rel=1e-6)
@@ -261,26 +261,28 @@ def test_the_steps_are_the_same_wherever_memory_runs_out(
 
 
 @pytest.mark.slow
-def test_running_out_in_the_first_step_is_the_same_as_smaller_batches_from_the_start(workspace, tiny_base, monkeypatch):
+def test_running_out_in_the_first_step_is_the_same_as_smaller_batches_from_the_start(
+    workspace, narrow_base, monkeypatch
+):
     changes = {"lora_dropout": 0.1}
-    _, _, small = run(tiny_base, per_device_batch_size=BATCH // 2, gradient_accumulation_steps=2, **changes)
+    _, _, small = run(narrow_base, per_device_batch_size=BATCH // 2, gradient_accumulation_steps=2, **changes)
     runs_out(monkeypatch, 0, BATCH // 2)
-    _, result, adapter = run(tiny_base, **changes)
+    _, result, adapter = run(narrow_base, **changes)
     assert result["per_device_batch_size"] == BATCH // 2
     assert adapter == small
 
 
 @pytest.mark.slow
-def test_a_stop_after_memory_ran_out_goes_on_with_the_smaller_batches(workspace, tiny_base, monkeypatch):
+def test_a_stop_after_memory_ran_out_goes_on_with_the_smaller_batches(workspace, narrow_base, monkeypatch):
     """Even if there is room again: what is trained must not depend on where it was stopped."""
     changes = {"lora_dropout": 0.1, "checkpoint_seconds": 0}
     with monkeypatch.context() as patched:
         runs_out(patched, 1, 2)
-        whole = run(tiny_base, workspace / "whole", **changes)
+        whole = run(narrow_base, workspace / "whole", **changes)
         stops(patched, 2)
         with pytest.raises(SystemExit):
-            run(tiny_base, workspace / "stopped", **changes)
-    resumed = run(tiny_base, workspace / "stopped", **changes)
+            run(narrow_base, workspace / "stopped", **changes)
+    resumed = run(narrow_base, workspace / "stopped", **changes)
     assert resumed[0] == whole[0]
     assert resumed[1]["out_of_memory"] == whole[1]["out_of_memory"]
     assert len(resumed[1]["out_of_memory"]) == 1
@@ -288,10 +290,10 @@ def test_a_stop_after_memory_ran_out_goes_on_with_the_smaller_batches(workspace,
 
 
 @pytest.mark.slow
-def test_a_validation_that_runs_out_is_done_with_smaller_batches(workspace, tiny_base, monkeypatch):
+def test_a_validation_that_runs_out_is_done_with_smaller_batches(workspace, narrow_base, monkeypatch):
     from ollamake.training.loss import SupervisedTrainer
 
-    _, result, _ = run(tiny_base)
+    _, result, _ = run(narrow_base)
     predict = SupervisedTrainer.prediction_step
 
     def watched(self, model, inputs, *args, **options):
@@ -300,7 +302,7 @@ def test_a_validation_that_runs_out_is_done_with_smaller_batches(workspace, tiny
         return predict(self, model, inputs, *args, **options)
 
     monkeypatch.setattr(SupervisedTrainer, "prediction_step", watched)
-    _, shrunk, _ = run(tiny_base)
+    _, shrunk, _ = run(narrow_base)
     assert shrunk["out_of_memory"] == [{"step": 2, "per_device_batch_size": 2, "gradient_accumulation_steps": 2}]
     assert shrunk["val_loss"] == pytest.approx(result["val_loss"], rel=1e-6)
 
@@ -337,6 +339,7 @@ print(json.dumps([[*losses, result["val_loss"]], result["out_of_memory"]]))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_AS")
+@pytest.mark.nightly
 def test_a_process_that_may_not_have_more_memory_trains_with_what_it_has(workspace, tiny_base):
     def process(room_bytes):
         command = [sys.executable, "-c", REAL, str(tiny_base), str(room_bytes)]

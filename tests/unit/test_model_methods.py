@@ -23,7 +23,7 @@ from tests.training import settings
 
 pytestmark = pytest.mark.slow
 IDS = torch.tensor([[1, 5, 7, 300, 41, 9, 1000, 2]])
-SMALL = {"vocab_size": 49152, "max_position_embeddings": 64}
+SMALL = {"vocab_size": 1024, "max_position_embeddings": 64}
 BLOCKS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 
 
@@ -42,15 +42,15 @@ def workspace(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def base(tiny_base):
-    return Base(tiny_base, {"name": "tiny"})
+def base(narrow_base):
+    return Base(narrow_base, {"name": "tiny"})
 
 
-def other_base(tiny_base: Path, folder: Path, config, dtype=torch.float32) -> Base:
+def other_base(narrow_base: Path, folder: Path, config, dtype=torch.float32) -> Base:
     """A random model of another architecture with the same tokenizer."""
     from transformers import AutoModelForCausalLM
 
-    shutil.copytree(tiny_base, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    shutil.copytree(narrow_base, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
     torch.manual_seed(0)
     with quiet_loading():
         model = AutoModelForCausalLM.from_config(config).to(dtype)
@@ -61,20 +61,20 @@ def other_base(tiny_base: Path, folder: Path, config, dtype=torch.float32) -> Ba
     return Base(folder, {"name": "other"})
 
 
-def gpt2(tiny_base, folder):
+def gpt2(narrow_base, folder):
     from transformers import GPT2Config
 
     special = {"bos_token_id": 1, "eos_token_id": 2}
     return other_base(
-        tiny_base, folder, GPT2Config(vocab_size=49152, n_positions=64, n_embd=32, n_layer=2, n_head=4, **special)
+        narrow_base, folder, GPT2Config(vocab_size=1024, n_positions=64, n_embd=32, n_layer=2, n_head=4, **special)
     )
 
 
-def experts(tiny_base, folder):
+def experts(narrow_base, folder):
     from transformers import Qwen3MoeConfig
 
     size = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
-    return other_base(tiny_base, folder, Qwen3MoeConfig(**SMALL, **BLOCKS, **size))
+    return other_base(narrow_base, folder, Qwen3MoeConfig(**SMALL, **BLOCKS, **size))
 
 
 def trained(base: Base, folder: Path = Path("checkpoints"), **changes):
@@ -173,10 +173,10 @@ def test_such_an_adapter_changes_nothing_before_the_first_step(workspace, base, 
 
 @pytest.mark.parametrize(("bias", "count"), [("all", 2 * 6 + 1), ("lora_only", 2 * 4)])
 @pytest.mark.parametrize("init", ["default", "pissa"])
-def test_trained_biases_are_saved_loaded_and_merged(workspace, tiny_base, bias, count, init):
+def test_trained_biases_are_saved_loaded_and_merged(workspace, narrow_base, bias, count, init):
     from safetensors.torch import load_file
 
-    base = gpt2(tiny_base, workspace / "base")
+    base = gpt2(narrow_base, workspace / "base")
     before = {name: tensor for name, tensor in load_file(base.folder / "model.safetensors").items() if "bias" in name}
     model = trained(base, lora_bias=bias, lora_init=init)
     assert_kept(model, base)
@@ -186,8 +186,8 @@ def test_trained_biases_are_saved_loaded_and_merged(workspace, tiny_base, bias, 
     assert sum(not torch.equal(after[name], before[name]) for name in before) == count
 
 
-def test_the_layers_of_gpt2_which_are_stored_the_other_way_round_have_adapters_and_names(workspace, tiny_base):
-    base = gpt2(tiny_base, workspace / "base")
+def test_the_layers_of_gpt2_which_are_stored_the_other_way_round_have_adapters_and_names(workspace, narrow_base):
+    base = gpt2(narrow_base, workspace / "base")
     assert_kept(trained(base, lora_dora=True), base)
     with pytest.raises(ParamsError, match=r"no layer named q_proj that.*\nhint: all-linear, or .*c_attn c_fc c_proj "):
         load_model(base, settings(lora_target_modules="c_attn q_proj"), torch.device("cpu"))
@@ -195,8 +195,8 @@ def test_the_layers_of_gpt2_which_are_stored_the_other_way_round_have_adapters_a
         load_model(base, settings(lora_init="olora"), torch.device("cpu"))
 
 
-def test_the_experts_of_a_mixture_are_adapted_with_the_other_layers(workspace, tiny_base):
-    base = experts(tiny_base, workspace / "base")
+def test_the_experts_of_a_mixture_are_adapted_with_the_other_layers(workspace, narrow_base):
+    base = experts(narrow_base, workspace / "base")
     model = trained(base)
     assert any("experts" in name for name, part in model.named_parameters() if part.requires_grad)
     assert_kept(model, base, 1e-4)
@@ -300,12 +300,12 @@ def test_full_training_changes_every_weight_and_is_loaded_everywhere_as_it_was_t
     ]
 
 
-def test_a_whole_model_is_saved_in_the_type_of_its_base_and_trained_in_fp32(workspace, tiny_base):
+def test_a_whole_model_is_saved_in_the_type_of_its_base_and_trained_in_fp32(workspace, narrow_base):
     from safetensors.torch import load_file
     from transformers import Qwen2Config
 
     config = Qwen2Config(**SMALL, **BLOCKS, intermediate_size=48)
-    base = other_base(tiny_base, workspace / "base", config, torch.bfloat16)
+    base = other_base(narrow_base, workspace / "base", config, torch.bfloat16)
     assert stored_type(base) == torch.bfloat16
     model = trained(base, method="full", precision="bf16")
     assert {part.dtype for part in model.parameters()} == {torch.float32}
@@ -317,10 +317,10 @@ def test_a_whole_model_is_saved_in_the_type_of_its_base_and_trained_in_fp32(work
         assert torch.equal(tensor, model.state_dict()[name].to(torch.bfloat16))
 
 
-def test_a_whole_mixture_of_experts_keeps_the_names_of_its_base(workspace, tiny_base):
+def test_a_whole_mixture_of_experts_keeps_the_names_of_its_base(workspace, narrow_base):
     from safetensors.torch import load_file
 
-    base = experts(tiny_base, workspace / "base")
+    base = experts(narrow_base, workspace / "base")
     assert_kept(trained(base, method="full"), base, 1e-5)
     names = load_file(base.folder / "model.safetensors").keys()
     assert load_file(train.TUNED / "model.safetensors").keys() == names

@@ -11,6 +11,7 @@ import pytest
 from ollamake import orphan
 from tests.contract.graph import ROOT
 
+pytestmark = pytest.mark.row("R2.2")
 # Writes how many threads it has each time before it looks, so from then on when it knows the processes up to dvc.
 STAGE = """
 import signal, threading, time

@@ -52,14 +52,14 @@ def workspace(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def other_base(tiny_base, tmp_path):
+def other_base(narrow_base, tmp_path):
     """A base model with biases, and with an output layer of its own."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = tmp_path / "other"
-    shutil.copytree(tiny_base, folder)
-    config = AutoConfig.from_pretrained(tiny_base, attention_bias=True, tie_word_embeddings=False)
+    shutil.copytree(narrow_base, folder)
+    config = AutoConfig.from_pretrained(narrow_base, attention_bias=True, tie_word_embeddings=False)
     torch.manual_seed(1)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
@@ -70,7 +70,7 @@ def write(task):
         write_tokens(path, rated_rows(task), RATED)
 
 
-def make(tiny_base, task, callbacks=(), **changes):
+def make(narrow_base, task, callbacks=(), **changes):
     """Return the Trainer of a task, which validates when it is told to."""
     from transformers import AutoTokenizer
 
@@ -86,21 +86,21 @@ def make(tiny_base, task, callbacks=(), **changes):
     batch = chosen.per_device_batch_size * chosen.gradient_accumulation_steps
     with quiet_loading():
         return preference_trainer(
-            Base(tiny_base, {"name": "tiny"}),
+            Base(narrow_base, {"name": "tiny"}),
             Tokens(train.TRAIN, train.PACKS, train.VAL),
             chosen,
             pick_device(),
             args=arguments,
             train_dataset=training_examples(train.TRAIN, train.PACKS, chosen.train_order, batch, chosen.train_seed),
             eval_dataset=validation_examples(train.VAL),
-            processing_class=AutoTokenizer.from_pretrained(tiny_base),
+            processing_class=AutoTokenizer.from_pretrained(narrow_base),
             callbacks=list(callbacks),
         )
 
 
-def trained(tiny_base, task, **changes):
+def trained(narrow_base, task, **changes):
     """Train, validate at the end, and return the Trainer."""
-    trainer = make(tiny_base, task, **changes)
+    trainer = make(narrow_base, task, **changes)
     trainer.train()
     trainer.evaluate()
     return trainer
@@ -215,8 +215,8 @@ def test_noise_on_the_embeddings_is_refused_because_the_base_model_would_get_it_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["dpo", "kto"])
-def test_the_loss_falls_and_the_margin_rises(workspace, tiny_base, task):
-    trainer, short = trained(tiny_base, task, max_steps=8), trained(tiny_base, task, max_steps=1)
+def test_the_loss_falls_and_the_margin_rises(workspace, narrow_base, task):
+    trainer, short = trained(narrow_base, task, max_steps=8), trained(narrow_base, task, max_steps=1)
     assert len(figures(trainer, "loss")) == 8
     assert figures(trainer, "loss")[-1] < figures(trainer, "loss")[0] / 2
     assert figures(trainer, "eval_loss")[-1] < figures(short, "eval_loss")[-1]
@@ -242,36 +242,36 @@ def test_the_loss_falls_and_the_margin_rises(workspace, tiny_base, task):
     ],
 )
 def test_the_first_loss_is_that_of_a_model_which_is_still_the_base_model(
-    workspace, tiny_base, other_base, changes, expected
+    workspace, narrow_base, other_base, changes, expected
 ):
-    tiny_base = other_base if "lora_bias" in changes else tiny_base
-    losses = figures(trained(tiny_base, "dpo", max_steps=3, **changes), "loss")
+    base = other_base if "lora_bias" in changes else narrow_base
+    losses = figures(trained(base, "dpo", max_steps=3, **changes), "loss")
     assert losses[0] == pytest.approx(expected, rel=1e-4)
     assert losses[1] != pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("up", "down"), [(1.0, 1.0), (2.0, 0.5)])
-def test_thumbs_up_and_down_have_their_weights(workspace, tiny_base, up, down):
+def test_thumbs_up_and_down_have_their_weights(workspace, narrow_base, up, down):
     given = {"kto_desirable_weight": up, "kto_undesirable_weight": down}
-    losses = figures(trained(tiny_base, "kto", max_steps=1, per_device_batch_size=ROWS, **given), "loss")
+    losses = figures(trained(narrow_base, "kto", max_steps=1, per_device_batch_size=ROWS, **given), "loss")
     thumbs = [row["desirable"] for row in rated_rows("kto")]
     assert losses[0] == pytest.approx(sum(0.5 * (up if thumb else down) for thumb in thumbs) / ROWS, rel=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["dpo", "kto"])
-def test_the_figures_of_the_validation_are_those_of_the_model_that_is_saved(workspace, tiny_base, task):
+def test_the_figures_of_the_validation_are_those_of_the_model_that_is_saved(workspace, narrow_base, task):
     """By hand, with plain torch, one answer at a time: log-probabilities of the trained model and of the base model."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     beta = 0.3
-    trainer = trained(tiny_base, task, preference_beta=beta, per_device_batch_size=4)
+    trainer = trained(narrow_base, task, preference_beta=beta, per_device_batch_size=4)
     trainer.model.save_pretrained("adapter")
     with quiet_loading():
-        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), "adapter")
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(narrow_base), "adapter")
 
     def reward(prompt, answer):
         ids = torch.tensor([prompt + answer])
@@ -304,9 +304,9 @@ def test_the_figures_of_the_validation_are_those_of_the_model_that_is_saved(work
 
 
 @pytest.mark.slow
-def test_pairs_added_up_in_any_number_of_batches_are_the_same_steps(workspace, tiny_base):
+def test_pairs_added_up_in_any_number_of_batches_are_the_same_steps(workspace, narrow_base):
     runs = [
-        trained(tiny_base, "dpo", max_steps=4, per_device_batch_size=size, gradient_accumulation_steps=8 // size)
+        trained(narrow_base, "dpo", max_steps=4, per_device_batch_size=size, gradient_accumulation_steps=8 // size)
         for size in (8, 1, 2)
     ]
     whole, *others = [[figures(one, name) for name in ("loss", "eval_loss", "eval_rewards_margin")] for one in runs]
@@ -317,7 +317,7 @@ def test_pairs_added_up_in_any_number_of_batches_are_the_same_steps(workspace, t
 
 
 @pytest.mark.slow
-def test_the_same_rows_reach_the_trainer_in_the_order_of_their_epoch(workspace, tiny_base, monkeypatch):
+def test_the_same_rows_reach_the_trainer_in_the_order_of_their_epoch(workspace, narrow_base, monkeypatch):
     seen, read = [], RatedRows.__getitem__
 
     def watched(self, index):
@@ -325,7 +325,7 @@ def test_the_same_rows_reach_the_trainer_in_the_order_of_their_epoch(workspace, 
         return read(self, index)
 
     monkeypatch.setattr(RatedRows, "__getitem__", watched)
-    trained(tiny_base, "kto", max_steps=0, num_epochs=2, per_device_batch_size=4, train_seed=5)
+    trained(narrow_base, "kto", max_steps=0, num_epochs=2, per_device_batch_size=4, train_seed=5)
     expected = []
     for epoch in range(2):
         order = training_examples(train.TRAIN, train.PACKS, "random", 4, 5)
@@ -339,9 +339,9 @@ def test_the_same_rows_reach_the_trainer_in_the_order_of_their_epoch(workspace, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["dpo", "kto"])
-def test_the_same_inputs_give_the_same_bytes_and_another_seed_does_not(workspace, tiny_base, task):
+def test_the_same_inputs_give_the_same_bytes_and_another_seed_does_not(workspace, narrow_base, task):
     once, again, other_seed, without = (
-        weights(trained(tiny_base, task, **{"lora_dropout": 0.1, **changes}))
+        weights(trained(narrow_base, task, **{"lora_dropout": 0.1, **changes}))
         for changes in ({}, {}, {"train_seed": 2}, {"lora_dropout": 0.0})
     )
     assert once == again
@@ -350,7 +350,7 @@ def test_the_same_inputs_give_the_same_bytes_and_another_seed_does_not(workspace
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "method"), [("dpo", "lora"), ("dpo", "full"), ("kto", "lora")])
-def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(workspace, tiny_base, task, method):
+def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(workspace, narrow_base, task, method):
     from transformers import TrainerCallback
 
     class Stop(TrainerCallback):
@@ -360,23 +360,23 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(workspace, tiny_b
 
     changes = {"method": method, "lora_dropout": 0.1, "per_device_batch_size": 2, "gradient_accumulation_steps": 2}
     changes |= {"learning_rate": 1e-3, "max_steps": 5}
-    whole = trained(tiny_base, task, **changes)
-    stopped = make(tiny_base, task, [Stop()], **changes)
+    whole = trained(narrow_base, task, **changes)
+    stopped = make(narrow_base, task, [Stop()], **changes)
     with pytest.raises(SystemExit) as caught:
         stopped.resume(60)
     assert caught.value.code == 128 + signal.SIGTERM
     assert 0 < stopped.state.global_step < 5
-    resumed = make(tiny_base, task, **changes)
+    resumed = make(narrow_base, task, **changes)
     resumed.resume(60)
     assert weights(resumed) == weights(whole)
     assert figures(resumed, "num_tokens") == figures(whole, "num_tokens")
 
 
 @pytest.mark.slow
-def test_packed_rows_and_an_adapter_on_the_head_are_refused(workspace, tiny_base, other_base):
+def test_packed_rows_and_an_adapter_on_the_head_are_refused(workspace, narrow_base, other_base):
     write_packs(train.PACKS, [[0, 1]])
     with pytest.raises(ParamsError, match="packing: answers are compared one by one"):
-        trained(tiny_base, "dpo")
+        trained(narrow_base, "dpo")
     write_packs(train.PACKS, [])
     with pytest.raises(ParamsError, match="lm_head cannot have an adapter in the tasks dpo and kto"):
         trained(other_base, "kto", lora_target_modules="q_proj lm_head")
@@ -384,7 +384,7 @@ def test_packed_rows_and_an_adapter_on_the_head_are_refused(workspace, tiny_base
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_whole_training_writes_the_model_and_its_curves(workspace, tiny_base, method):
+def test_a_whole_training_writes_the_model_and_its_curves(workspace, narrow_base, method):
     from ollamake.training.log import TrainingLog
     from ollamake.training.trainer import Tokens, fine_tune
 
@@ -393,7 +393,7 @@ def test_a_whole_training_writes_the_model_and_its_curves(workspace, tiny_base, 
     chosen = settings(task="dpo", method=method, learning_rate=rate, val_every_steps=1, keep_best=2, val_samples=1)
     with TrainingLog(str(train.METRICS), str(train.PLOTS)) as log:
         tokens = Tokens(train.TRAIN, train.PACKS, train.VAL)
-        result = fine_tune(Base(tiny_base, {"name": "tiny"}), tokens, chosen, train.TUNED, log)
+        result = fine_tune(Base(narrow_base, {"name": "tiny"}), tokens, chosen, train.TUNED, log)
     assert sum(1 for _ in train.TUNED.glob("*.safetensors")) == 1
     assert 0 < result["val_loss"] < math.log(2)
     for curve in ("train_loss", "val_loss", "rewards_margin"):

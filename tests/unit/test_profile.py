@@ -57,11 +57,11 @@ def test_without_a_gpu_nothing_is_said_of_one():
 
 
 @pytest.mark.slow
-def test_a_profile_is_written_beside_an_unchanged_training(workspace, tiny_base):
-    run(tiny_base)
+def test_a_profile_is_written_beside_an_unchanged_training(workspace, narrow_base):
+    run(narrow_base)
     plain = (train.TUNED / "adapter_model.safetensors").read_bytes()
     (workspace / "held").rename(workspace / "old")
-    run(tiny_base, profile=True)
+    run(narrow_base, profile=True)
     assert (train.TUNED / "adapter_model.safetensors").read_bytes() == plain
     (folder,) = Path("logs").glob("profile-*")
     trace = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))
@@ -72,14 +72,14 @@ def test_a_profile_is_written_beside_an_unchanged_training(workspace, tiny_base)
 
 
 @pytest.mark.slow
-def test_a_training_too_short_for_a_profile_ends_all_the_same(workspace, tiny_base):
-    assert run(tiny_base, profile=True, max_steps=1)["steps"] == 1
+def test_a_training_too_short_for_a_profile_ends_all_the_same(workspace, narrow_base):
+    assert run(narrow_base, profile=True, max_steps=1)["steps"] == 1
     assert not list(Path("logs").glob("profile-*"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("max_steps", "taken"), [(0, 10), (20, 10), (3, 3)])
-def test_debugging_takes_ten_steps_at_most_and_says_so(workspace, tiny_base, capsys, max_steps, taken):
-    assert run(tiny_base, debug=True, max_steps=max_steps, num_epochs=9)["steps"] == taken
+def test_debugging_takes_ten_steps_at_most_and_says_so(workspace, narrow_base, capsys, max_steps, taken):
+    assert run(narrow_base, debug=True, max_steps=max_steps, num_epochs=9)["steps"] == taken
     assert len(points("train_loss")) == taken
     assert "debug: a short training that stops at the first NaN" in capsys.readouterr().err

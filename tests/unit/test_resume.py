@@ -83,7 +83,7 @@ def write(task: str) -> None:
 
 
 @pytest.fixture
-def tune(workspace, tiny_base, monkeypatch):
+def tune(workspace, narrow_base, monkeypatch):
     """Train, stopped at each of `stops` in turn, and return what came out: digests and curves."""
     make = training.make_trainer
 
@@ -101,7 +101,7 @@ def tune(workspace, tiny_base, monkeypatch):
             monkeypatch.setattr(training, "make_trainer", with_stop)
             tokens = training.Tokens(train.TRAIN, train.PACKS, train.VAL)
             given = settings(**{"checkpoint_seconds": 3600, **HARD, **changes})
-            base = Base(tiny_base, {"name": "tiny"})
+            base = Base(narrow_base, {"name": "tiny"})
             Path(folder).mkdir(exist_ok=True)
             arguments = (base, tokens, given, train.TUNED, log, Path(folder))
             if number < len(stops):
@@ -138,39 +138,45 @@ STOPS = {
     "1 + kill + 11": [at("step_end", 1)],
     "11 + kill + 1": [at("step_end", 11)],
     "three kills": [at("step_end", 2), at("step_end", 6), at("step_end", 7)],
+    "in the midst of accumulating": [at("substep_end", 4, 1), at("substep_end", 7, 3), at("substep_end", 9, 2)],
+}
+MORE_STOPS = {
     "before the first step is done": [at("substep_end", 0, 2)],
     "after the last step": [at("step_end", 12)],
     "in the last evaluation": [at("prediction_step", 12, 2)],
-    "in the midst of accumulating": [at("substep_end", 4, 1), at("substep_end", 7, 3), at("substep_end", 9, 2)],
     "at the start of an epoch": [at("epoch_begin", 3)],
     "in an evaluation, twice": [at("prediction_step", 3, 1), at("prediction_step", 3, 4), at("prediction_step", 6, 5)],
     "while an evaluation is logged": [at("evaluate", 6)],
 }
 
 
-def test_stopped_anywhere_it_ends_with_the_same_bytes(tune):
+@pytest.mark.row("R2.5")
+@pytest.mark.parametrize("places", [STOPS, pytest.param(MORE_STOPS, marks=pytest.mark.nightly)], ids=["few", "more"])
+def test_stopped_anywhere_it_ends_with_the_same_bytes(tune, places):
     reference = tune()
     assert reference["steps"] == 12
     assert reference["train_loss.tsv"].count("\n") == 13
     assert reference["val_loss.tsv"].count("\n") == 5
-    for name, stops in STOPS.items():
+    for name, stops in places.items():
         assert tune(*stops, folder=f"checkpoints/{name}") == reference, name
 
 
+KINDS = [{"packed": True}, {"dataloader_workers": 2}, {"method": "full", "learning_rate": 0.001}]
+MORE_KINDS = [
+    {"precision": "bf16"},
+    {"val_every_steps": 0, "max_steps": 0, "num_epochs": 4, "keep_best": 2, "val_samples": 2},
+    {"val_every_steps": 2, "early_stopping_patience": 1, "early_stopping_min_delta": 99.0, "keep_best": 1},
+    {"optimizer": "sgd", "neftune_noise_alpha": 5.0, "lr_scheduler": "cosine"},
+    {"task": "dpo", "learning_rate": 0.001},
+    {"task": "kto", "per_device_batch_size": 2, "gradient_accumulation_steps": 2},
+    {"lora_init": "pissa", "lora_rslora": True, "gradient_checkpointing": True},
+]
+
+
+@pytest.mark.row("R2.5")
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"dataloader_workers": 2},
-        {"packed": True, "per_device_batch_size": 1, "gradient_accumulation_steps": 2},
-        {"precision": "bf16"},
-        {"method": "full", "learning_rate": 0.001},
-        {"val_every_steps": 0, "max_steps": 0, "num_epochs": 4, "keep_best": 2, "val_samples": 2},
-        {"val_every_steps": 2, "early_stopping_patience": 1, "early_stopping_min_delta": 99.0, "keep_best": 1},
-        {"optimizer": "sgd", "neftune_noise_alpha": 5.0, "lr_scheduler": "cosine"},
-        {"task": "dpo", "learning_rate": 0.001},
-        {"task": "kto", "per_device_batch_size": 2, "gradient_accumulation_steps": 2},
-        {"lora_init": "pissa", "lora_rslora": True, "gradient_checkpointing": True},
-    ],
+    [*KINDS, *(pytest.param(kind, marks=pytest.mark.nightly) for kind in MORE_KINDS)],
     ids=lambda changes: "-".join(f"{key}={value}" for key, value in changes.items()),
 )
 def test_the_same_bytes_come_out_of_every_kind_of_training(tune, changes):

@@ -21,13 +21,13 @@ def workspace(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def model(tiny_base):
-    return AutoModelForCausalLM.from_pretrained(tiny_base)
+def model(narrow_base):
+    return AutoModelForCausalLM.from_pretrained(narrow_base)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_base):
-    return AutoTokenizer.from_pretrained(tiny_base)
+def tokenizer(narrow_base):
+    return AutoTokenizer.from_pretrained(narrow_base)
 
 
 def prompt(ids, reference="ls -l"):
@@ -95,13 +95,13 @@ def test_no_answer_breaks_out_of_its_block_or_writes_to_the_terminal():
 
 
 @pytest.mark.slow
-def test_every_validation_adds_an_answer_and_changes_nothing_of_the_training(workspace, tiny_base):
+def test_every_validation_adds_an_answer_and_changes_nothing_of_the_training(workspace, narrow_base):
     options = {"lora_dropout": 0.1, "val_every_steps": 3, "neftune_noise_alpha": 5.0}
-    run(tiny_base, **options)
+    run(narrow_base, **options)
     silent = (train.TUNED / "adapter_model.safetensors").read_bytes()
     assert not (train.CHECKPOINTS / "samples.md").exists()
     (workspace / "held").rename(workspace / "old")
-    run(tiny_base, val_samples=2, val_samples_max_new_tokens=4, **options)
+    run(narrow_base, val_samples=2, val_samples_max_new_tokens=4, **options)
     assert (train.TUNED / "adapter_model.safetensors").read_bytes() == silent
     text = (train.CHECKPOINTS / "samples.md").read_text()
     assert text.count("step 3") == 2

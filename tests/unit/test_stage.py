@@ -1,4 +1,5 @@
 import errno
+import os
 
 import pytest
 
@@ -58,6 +59,41 @@ def test_a_full_disk_is_told_in_one_line():
 
     with pytest.raises(SystemExit, match="error: models/tuned: the disk is full"):
         stage.run(Params, main)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.EFBIG, "File too large", "from", None, "models/gguf"),
+            "models/gguf: a file may not become as large",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "models"), "models: the file system is read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "models"), "models: there is no right to it"),
+        (OSError(errno.EIO, "Input/output error", "data/raw"), "data/raw: the disk does not read or write it"),
+        (OSError(errno.EMFILE, "Too many open files", "a"), "a: too many files are open at once"),
+        (OSError("[Errno 5] Error reading bytes from file. Detail: [errno 5] Input/output error"), "the disk does not"),
+        (RuntimeError("I/O error: File too large (os error 27)"), "a file may not become as large"),
+        (OSError("3145728 requested and 2614768 written"), "only a part of a file could be written"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(error, told):
+    def main(_):
+        raise ValueError("of a library") from error
+
+    with pytest.raises(SystemExit) as exit_:
+        stage.run(Params, main)
+    assert exit_.value.code.startswith(f"error: {told}")
+    assert "\nhint: " in exit_.value.code
+
+
+def test_a_cache_that_takes_nothing_is_told_before_the_work(workspace, monkeypatch):
+    (workspace / ".dvc/cache").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    seen = []
+    with pytest.raises(SystemExit, match="error: .dvc/cache: nothing can be written there"):
+        stage.run(Params, seen.append)
+    assert seen == []
 
 
 def test_a_bug_keeps_its_traceback():

@@ -179,11 +179,11 @@ def test_somebody_who_is_not_logged_in_at_wandb_is_not(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_training_can_be_followed_from_its_first_line_to_its_last(workspace, tiny_base, capsys):
-    result = run(tiny_base)
+def test_a_training_can_be_followed_from_its_first_line_to_its_last(workspace, narrow_base, capsys):
+    result = run(narrow_base)
     text = journal()
     assert "per_device_batch_size 2" in text.splitlines()[0]
-    assert "8 examples, 8 steps, on cpu in 1 process(es), 8,192 of 3,227,968 parameters train" in text
+    assert "8 examples, 8 steps, on cpu in 1 process(es), 8,192 of 147,776 parameters train" in text
     assert len(re.findall(r"Z step \d of 8: loss .*learning rate .*gradient norm .*tokens/s, .* MB", text)) == 8
     assert len(re.findall(r"Z step [48] of 8: validation loss .*, gap ", text)) == 2
     assert f"'val_loss': {result['val_loss']}" in text.splitlines()[-1]
@@ -194,15 +194,15 @@ def test_a_training_can_be_followed_from_its_first_line_to_its_last(workspace, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("every", "steps"), [(0, ["4", "8"]), (3, ["3", "6", "8"]), (4, ["4", "8"]), (100, ["8"])])
-def test_validation_comes_when_it_is_due_and_after_the_last_step(workspace, tiny_base, every, steps):
-    run(tiny_base, val_every_steps=every)
+def test_validation_comes_when_it_is_due_and_after_the_last_step(workspace, narrow_base, every, steps):
+    run(narrow_base, val_every_steps=every)
     assert [step for step, _ in points("val_loss")] == [step for step, _ in points("overfitting_gap")] == steps
 
 
 @pytest.mark.slow
-def test_the_best_model_is_shipped_and_the_next_best_lie_beside_it(workspace, tiny_base):
-    write_rows(own_words(tiny_base))
-    result = run(tiny_base, keep_best=2, val_every_steps=2, learning_rate=0.03)
+def test_the_best_model_is_shipped_and_the_next_best_lie_beside_it(workspace, narrow_base):
+    write_rows(own_words(narrow_base))
+    result = run(narrow_base, keep_best=2, val_every_steps=2, learning_rate=0.03)
     index = json.loads((train.CHECKPOINTS / "index.json").read_text())
     ranked = sorted(index["validations"], key=lambda one: one["val_loss"])
     second = f"step-{ranked[1]['step']}"
@@ -210,27 +210,27 @@ def test_the_best_model_is_shipped_and_the_next_best_lie_beside_it(workspace, ti
     assert index["shipped"] == result["shipped_step"] == result["best_step"] == ranked[0]["step"] != 8
     assert {path.name for path in train.CHECKPOINTS.iterdir()} == {"index.json", second}
     best = (train.TUNED / "adapter_model.safetensors").read_bytes()
-    run(tiny_base, keep_best=0, val_every_steps=2, learning_rate=0.03)
+    run(narrow_base, keep_best=0, val_every_steps=2, learning_rate=0.03)
     assert (train.TUNED / "adapter_model.safetensors").read_bytes() != best
     assert json.loads((train.CHECKPOINTS / "index.json").read_text())["shipped"] == 8
 
 
 @pytest.mark.slow
-def test_training_ends_when_patience_does(workspace, tiny_base):
+def test_training_ends_when_patience_does(workspace, narrow_base):
     waits = {"early_stopping_patience": 2, "early_stopping_min_delta": 100.0, "val_every_steps": 1}
-    result = run(tiny_base, **waits)
+    result = run(narrow_base, **waits)
     assert result["stopped_early"] == result["steps"] == 3
-    assert "stopped_early" not in run(tiny_base, val_every_steps=4)
+    assert "stopped_early" not in run(narrow_base, val_every_steps=4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [1e30, 30.0])
-def test_a_training_that_diverges_stops_at_once_and_leaves_no_checkpoint_of_it(workspace, tiny_base, rate):
-    write_rows(own_words(tiny_base))
+def test_a_training_that_diverges_stops_at_once_and_leaves_no_checkpoint_of_it(workspace, narrow_base, rate):
+    write_rows(own_words(narrow_base))
     options = {"max_grad_norm": 0.0, "num_epochs": 9, "checkpoint_seconds": 0, "lr_scheduler": "constant"}
     said = rf"training diverged at step \d+: .*\nhint: .*-S learning_rate={re.escape(f'{rate / 10:g}')}`"
     with pytest.raises(TrainingError, match=said):
-        run(tiny_base, learning_rate=rate, **options)
+        run(narrow_base, learning_rate=rate, **options)
     step = int(points("train_loss")[-1][0])
     assert step < 9
     assert not (Path("held") / f"checkpoint-{step}").exists()
@@ -250,7 +250,7 @@ def own_words(base):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 7])
-def test_a_killed_training_ends_with_the_same_curves_models_and_answers(workspace, tiny_base, monkeypatch, step):
+def test_a_killed_training_ends_with_the_same_curves_models_and_answers(workspace, narrow_base, monkeypatch, step):
     options = {"keep_best": 2, "val_every_steps": 2, "val_samples": 2, "checkpoint_seconds": 0, "learning_rate": 0.5}
     options |= {"val_samples_max_new_tokens": 4, "lora_dropout": 0.1}
     with monkeypatch.context() as patch:
@@ -263,11 +263,11 @@ def test_a_killed_training_ends_with_the_same_curves_models_and_answers(workspac
 
         patch.setattr(TrainingLog, "note", killed)
         with pytest.raises(KeyboardInterrupt):
-            run(tiny_base, **options)
-    resumed = run(tiny_base, **options)
+            run(narrow_base, **options)
+    resumed = run(narrow_base, **options)
     found = written()
     shutil.rmtree("held")
-    straight = run(tiny_base, **options)
+    straight = run(narrow_base, **options)
     assert found == written()
     timed = {"seconds", "tokens_per_second", "peak_memory_mb"}
     assert {key: resumed[key] for key in resumed if key not in timed} == {

@@ -1,0 +1,52 @@
+"""A clock that jumps while a stage runs changes no byte and no duration."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.environment.copied import STAGES
+from tests.faults.clock import jumping_clock
+from tests.faults.disk import UnavailableError
+
+
+@pytest.fixture
+def jumping(tmp_path: Path) -> Iterator[dict[str, str]]:
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(jumping_clock(tmp_path))
+        except UnavailableError as reason:
+            pytest.skip(str(reason))
+
+
+def numbers(value: object) -> Iterator[float]:
+    """Yield the numbers of times, speeds and memory in a metrics file."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(inner, int | float) and key.endswith(("seconds", "per_second", "memory_mb")):
+                yield inner
+            yield from numbers(inner)
+
+
+def test_the_clock_of_a_command_does_jump(jumping):
+    code = "import time; times = set()\nwhile len(times) < 3: times.add(round(time.time() / 3600))"
+    subprocess.run([sys.executable, "-c", code], env=jumping, check=True)
+
+
+@pytest.mark.row("R3.7")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "stage",
+    [stage if stage == "tokenize" else pytest.param(stage, marks=pytest.mark.nightly) for stage in STAGES],
+)
+def test_a_stage_writes_the_same_bytes_and_no_negative_durations(copied, jumping, stage):
+    expected = copied.digests(stage)
+    copied.forget(stage)
+    copied.run(sys.executable, "-m", f"stages.{stage}", **jumping)
+    assert copied.digests(stage) == expected
+    for file in copied.folder.glob("metrics/*.json"):
+        assert all(number >= 0 for number in numbers(json.loads(file.read_text()))), file

@@ -1,0 +1,1 @@
+"""Inputs of `tests.faults.mutation` given to everything that reads what a stranger wrote."""

@@ -1,0 +1,106 @@
+"""What may differ around a build, and must not show in what it makes: each difference alone, or several at once.
+
+python -m tests.laws.surroundings      # lists them, and why one cannot be tried on this machine
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from tests.pipeline.conftest import Project
+
+CLOCK = Path(__file__).with_name("clock.py")
+# A new network has not even this machine's own addresses, at which convert asks its llama.cpp.
+LOOPBACK = """
+import fcntl, os, socket, struct, sys
+with socket.socket() as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+ALONE = ("unshare", "--net", "--map-root-user")
+SOMEBODY_ELSE = ("unshare", "--user")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Variables to set, a command to run the build under, a name for the folder, and what the machine has to offer."""
+
+    name: str
+    env: dict[str, str] = field(default_factory=dict)
+    under: tuple[str, ...] = ()
+    folder: str = "project"
+    needs: str = ""  # why it cannot be tried here; empty when it can
+
+
+def surroundings(empty: Path) -> list[Surroundings]:
+    """Return those of row R1.6; `empty` is an empty folder for a user's home."""
+    home = {"HOME": str(empty), "XDG_CACHE_HOME": str(empty / "cache"), "XDG_CONFIG_HOME": str(empty / "config")}
+    return [
+        Surroundings("an empty home", home),
+        Surroundings("the time zone of Kathmandu", {"TZ": "Asia/Kathmandu"}),
+        Surroundings("no language", {"LANG": "C", "LC_ALL": "C"}),
+        Surroundings("Turkish", {"LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}, needs=_lacks_turkish()),
+        Surroundings("files for the owner only", under=("sh", "-c", 'umask 077; exec "$@"', "sh")),
+        Surroundings("a folder with spaces and letters of Unicode", folder="ein Ordner, größer als 日本"),
+        Surroundings("hashes of text from 0", {"PYTHONHASHSEED": "0"}),
+        Surroundings("hashes of text from 1", {"PYTHONHASHSEED": "1"}),
+        Surroundings("a short PATH", {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}),
+        _clock("ten years later", 3650, empty),
+        _clock("ten years earlier", -3650, empty),
+        Surroundings("no network", under=(*ALONE, sys.executable, "-c", LOOPBACK), needs=_lacks(*ALONE)),
+        # To the process and all it asks; its files stay those of the user that runs the tests.
+        Surroundings("another user", under=SOMEBODY_ELSE, needs=_lacks(*SOMEBODY_ELSE)),
+    ]
+
+
+def together(parts: Iterable[Surroundings]) -> Surroundings:
+    """Return all of them at once, but for those that this machine cannot offer."""
+    usable = [part for part in parts if not part.needs]
+    return Surroundings(
+        name=", ".join(part.name for part in usable),
+        env={key: value for part in usable for key, value in part.env.items()},
+        under=tuple(word for part in usable for word in part.under),
+        folder=next((part.folder for part in usable if part.folder != "project"), "project"),
+    )
+
+
+def build_in(
+    around: Surroundings, source: Project, parent: Path, change: Callable[[Project], None] = lambda clone: None
+) -> Project:
+    """Build a clone of the project from its first commit, changed first, with a cache of its own, and return it."""
+    clone = Project(parent / around.folder)
+    source.run("git", "clone", "--quiet", str(source.folder), str(clone.folder))
+    first = source.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
+    clone.run("git", "checkout", "--quiet", first)
+    change(clone)
+    clone.run(*around.under, "dvc", "repro", **around.env)
+    return clone
+
+
+def _clock(name: str, days: int, folder: Path) -> Surroundings:
+    needs = "" if shutil.which("cc") else "there is no C compiler"
+    return Surroundings(name, under=(sys.executable, str(CLOCK), str(days), str(folder)), needs=needs)
+
+
+@cache
+def _lacks(*namespace: str) -> str:
+    if shutil.which(namespace[0]) is None:
+        return f"there is no {namespace[0]}"
+    tried = subprocess.run([*namespace, "true"], capture_output=True, text=True)
+    return f"such a namespace is not allowed: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+@cache
+def _lacks_turkish() -> str:
+    listed = subprocess.run(["locale", "-a"], capture_output=True, text=True).stdout.lower().split()
+    return "" if {"tr_tr.utf8", "tr_tr.utf-8"} & set(listed) else "the locale tr_TR.UTF-8 is not installed"
+
+
+if __name__ == "__main__":
+    for part in surroundings(Path(os.devnull)):
+        print(f"{part.name}: {part.needs or 'can be tried here'}")

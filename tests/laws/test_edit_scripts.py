@@ -1,0 +1,167 @@
+"""R1.1: whatever was edited, undone, lost and renamed, `dvc repro` ends where a build from scratch begins and ends.
+
+A script is a few edits, each one followed by damage now and then, and by `dvc repro`. The edits move between a few
+states of the project, so that one build from scratch of each state, in a fresh clone with a fresh cache, tells what
+must stand there in every script that passes through it.
+
+OLLAMAKE_EDIT_SCRIPTS=200 OLLAMAKE_EDIT_SEED=7 pytest -m nightly tests/laws/test_edit_scripts.py
+"""
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from tests.laws.outputs import different, outputs
+from tests.laws.surroundings import Surroundings, build_in
+from tests.pipeline.conftest import Project
+
+SCRIPTS = int(os.environ.get("OLLAMAKE_EDIT_SCRIPTS", "200"))
+SEED = int(os.environ.get("OLLAMAKE_EDIT_SEED", "1"))
+LONGEST = 3  # edits in a script
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("laws"), pytest.mark.row("R1.1")]
+
+
+def as_committed(project: Project) -> None:
+    """Change nothing."""
+
+
+def smaller_adapter(project: Project) -> None:
+    project.set(lora_rank=2)
+
+
+def stricter_gate(project: Project) -> None:
+    project.set(gate_min_gain=-2.0)
+
+
+def fewer_probes(project: Project) -> None:
+    project.set(parity_prompts=2, gguf_quantization="F16")
+
+
+def another_row(project: Project) -> None:
+    with (project.folder / "data/tiny.jsonl").open("a") as stream:
+        stream.write('{"instruction": "weigh the parcel", "output": "du -sh parcel"}\n')
+
+
+def renamed_data(project: Project) -> None:
+    (project.folder / "data/tiny.jsonl").rename(project.folder / "data/renamed.jsonl")
+    project.set(data_source="data/renamed.jsonl")
+
+
+def a_remark_in_code(project: Project) -> None:
+    with (project.folder / "ollamake/labels.py").open("a") as stream:
+        stream.write("\n# a remark that changes nothing\n")
+
+
+def other_words_in_code(project: Project) -> None:
+    page = project.folder / "ollamake/report/scores.py"
+    page.write_text(page.read_text().replace('Section("Scores"', 'Section("Figures"'))
+
+
+STATES = {
+    state.__name__: state
+    for state in (
+        as_committed,
+        smaller_adapter,
+        stricter_gate,
+        fewer_probes,
+        another_row,
+        renamed_data,
+        a_remark_in_code,
+        other_words_in_code,
+    )
+}
+
+
+def an_output_is_deleted(project: Project, chance: random.Random) -> None:
+    name = chance.choice(sorted(outputs(project.folder)))
+    (project.folder / name).unlink()
+
+
+def a_folder_is_deleted(project: Project, chance: random.Random) -> None:
+    shutil.rmtree(project.folder / chance.choice(["data/tokenized", "models/tuned", "models/gguf", "plots/train"]))
+
+
+def a_cached_file_is_deleted(project: Project, chance: random.Random) -> None:
+    cached = [path for path in (project.folder / ".dvc/cache/files").rglob("*") if path.is_file()]
+    chance.choice(sorted(cached)).unlink()
+
+
+def memory_of_runs_is_deleted(project: Project, chance: random.Random) -> None:
+    shutil.rmtree(project.folder / ".dvc/cache/runs", ignore_errors=True)
+
+
+def nothing_happens(project: Project, chance: random.Random) -> None:
+    """Leave everything as it is."""
+
+
+DAMAGE = (an_output_is_deleted, a_folder_is_deleted, a_cached_file_is_deleted, memory_of_runs_is_deleted)
+
+
+def enter(project: Project, state: Callable[[Project], None]) -> None:
+    """Make the sources those of the state; what was built stays where it is."""
+    project.run("git", "checkout", "--quiet", "HEAD", "--", "params.yaml", "data", "ollamake", "stages")
+    (project.folder / "data/renamed.jsonl").unlink(missing_ok=True)
+    state(project)
+
+
+@pytest.fixture(scope="module")
+def from_scratch(built, tmp_path_factory) -> Callable[[str], dict[str, str]]:
+    """What a build from scratch of a state leaves, made when it is first asked for."""
+    known = {"as_committed": outputs(built.folder)}
+
+    def look_up(name: str) -> dict[str, str]:
+        if name not in known:
+            around = Surroundings(name, folder=name)
+            folder = tmp_path_factory.mktemp("scratch")
+            known[name] = outputs(build_in(around, built, folder, change=STATES[name]).folder)
+            shutil.rmtree(folder)
+        return known[name]
+
+    return look_up
+
+
+def run_script(project: Project, chance: random.Random, names: list[str], reference) -> list[str]:
+    """Go through the states with damage on the way; return what was done, for a failure to tell."""
+    done = []
+    for name in names:
+        damage = chance.choice([*DAMAGE, nothing_happens])
+        enter(project, STATES[name])
+        damage(project, chance)
+        done.append(f"{name}, {damage.__name__}")
+        project.repro()
+        assert different(reference(name), outputs(project.folder)) == [], "; ".join(done)
+    return done
+
+
+def test_an_edit_and_its_way_back_with_damage_on_the_way_end_as_a_build_from_scratch(project, from_scratch):
+    chance = random.Random(SEED)  # noqa: S311 - it is no secret
+    enter(project, stricter_gate)
+    an_output_is_deleted(project, chance)
+    project.repro()
+    run_script(project, chance, ["as_committed"], from_scratch)
+
+
+@pytest.mark.nightly
+def test_random_edit_scripts_end_as_builds_from_scratch(project, from_scratch):
+    for number in range(SCRIPTS):
+        chance = random.Random(f"{SEED}/{number}")  # noqa: S311 - it is no secret
+        names = chance.choices(sorted(STATES), k=chance.randint(1, LONGEST))
+        done = run_script(project, chance, names, from_scratch)
+        print(f"script {number + 1} of {SCRIPTS}: {'; '.join(done)}")
+
+
+def test_every_state_is_one_of_its_own(built, tmp_path):
+    """An edit that no longer finds its text would try nothing."""
+    copies = {}
+    for name, state in STATES.items():
+        clone = Project(tmp_path / name)
+        built.run("git", "clone", "--quiet", str(built.folder), str(clone.folder))
+        state(clone)
+        copies[name] = clone.run("git", "diff").stdout + clone.run("git", "status", "--short").stdout
+    assert copies.pop("as_committed") == ""
+    assert "" not in copies.values()
+    assert len(set(copies.values())) == len(copies)

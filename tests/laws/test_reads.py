@@ -14,10 +14,11 @@ pytestmark = [pytest.mark.row("R1.7")]
 OPENED = re.compile(r"^.* open(?:at)?(?:\(| resumed>).* = \d+<([^>]+)>$", re.MULTILINE)
 CALLED = re.compile(r" connect\(.*sa_family=AF_INET6?,.*(?:inet_addr\(|inet_pton\(AF_INET6, )\"([^\"]+)\"")
 LOOPBACK = ("127.", "::1", "::ffff:127.")
-# Read by every stage before it works: all keys are checked, and the versions of packages.
-CHECKED_FIRST = ("params.yaml", "pins.yaml")
+# Read by every stage around its work: all keys are checked, and the versions of packages, and where DVC's cache lies,
+# which DVC writes to next.
+CHECKED_FIRST = ("params.yaml", "pins.yaml", ".dvc/config", ".dvc/config.local")
 # DVCLive looks which repository it stands in. Nothing of it is written: other commits make the same bytes (R1.6).
-LOOKED_AT = {"train": (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".git", ".gitignore")}
+LOOKED_AT = {"train": (".dvc/.gitignore", ".dvcignore", ".git", ".gitignore")}
 # Ours and outside the graph on purpose: the base model in its store, checkpoints, logs of training.
 OWN = (".ollamake", ".checkpoints", "logs")
 

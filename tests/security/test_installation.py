@@ -83,7 +83,9 @@ class Checkout:
     def setup(self) -> subprocess.CompletedProcess[str]:
         publish(self.index)
         pip = {"PIP_INDEX_URL": self.index.as_uri(), "PIP_FIND_LINKS": str(self.more), "PIP_CONFIG_FILE": os.devnull}
-        environment = {**os.environ, **pip, "PATH": f"{self.tools}:{os.environ['PATH']}"}
+        outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # of `make test`: this make is nobody's child
+        kept = {name: value for name, value in os.environ.items() if name not in outer}
+        environment = {**kept, **pip, "PATH": f"{self.tools}:{kept['PATH']}"}
         command = ["make", ".venv/.ready", f"PYTHON={sys.executable}"]
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=300

@@ -43,8 +43,11 @@ def test_a_closed_repository_or_cache_is_told_before_any_work(copied, name):
     assert told.returncode == 1
     assert told.stderr.startswith(f"error: {name}")
     assert "nothing can be written there" in told.stderr
-    assert failed.returncode == 255
-    assert "ead-only file system" in failed.stderr or "nothing can be written there" in failed.stderr
+    if name == "." and os.geteuid() != 0:  # the folders within it are open, and DVC needs no more
+        assert failed.returncode == 0
+    else:
+        assert failed.returncode == 255
+        assert "ead-only file system" in failed.stderr or "nothing can be written there" in failed.stderr
     assert "Traceback" not in told.stderr + failed.stderr
     assert copied.digests(STAGE).items() <= before.items()
     copied.repro("--single-item", STAGE)

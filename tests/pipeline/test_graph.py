@@ -166,28 +166,24 @@ def test_an_experiment_trains_and_is_listed_with_its_parameter_and_scores(projec
 
 
 @pytest.mark.row("R1.5")
-def test_the_difference_between_revisions_names_the_scores_and_the_way_back_runs_nothing(project):
+def test_two_revisions_differ_in_scores_and_plots_offline_and_the_way_back_runs_nothing(project):
     before = outputs(project.folder)
     project.set(lora_rank=2)
     assert project.repro()[0] == "train"
     changed = project.json("dvc", "metrics", "diff", "--json")
     assert "loss" in changed["metrics/evaluate.json"]
     assert "gain.loss" in changed["metrics/gate.json"]
-    project.set(lora_rank=4)
-    assert project.repro() == ["export"]
-    assert outputs(project.folder) == before
-
-
-def test_the_plots_of_two_revisions_show_both_and_load_nothing_from_the_net(project):
-    project.set(learning_rate=0.01)
-    project.repro("evaluate")
     project.run("dvc", "plots", "diff", "HEAD", "workspace")
     page = (project.folder / "dvc_plots/index.html").read_text()
     assert "workspace" in page
     assert "HEAD" in page
     assert re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page) == []
+    project.set(lora_rank=4)
+    assert project.repro() == ["export"]
+    assert outputs(project.folder) == before
 
 
+@pytest.mark.nightly  # a sweep and `make design` run experiments in copies by default
 def test_queued_experiments_run_from_their_own_copies(project):
     kept = [project.folder / name for name in ("params.yaml", "models/tuned/adapter_model.safetensors")]
     before = [path.read_bytes() for path in kept]

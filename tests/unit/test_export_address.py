@@ -66,7 +66,7 @@ def test_what_is_no_address_is_refused_with_what_was_written(form: str) -> None:
 def test_no_address_leads_to_files_other_protocols_or_the_services_of_a_cloud(form: str) -> None:
     with pytest.raises(ServerError, match="is no address of a server") as failure:
         parse_address(form)
-    assert failure.value.where == f"OLLAMA_HOST={form}"
+    assert failure.value.where == f"OLLAMA_HOST={form.replace('user:secret@', '')}"
 
 
 @pytest.mark.row("R6.5")

@@ -9,6 +9,9 @@ from typing import Any
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # One request often comes twice: from the terminal to every process, and again from the launcher to those it started.
 ECHO_SECONDS = 3.0
+# A signal to all comes to the one that trains a moment later than to those that read batches for it. It has to hear of
+# it before it hears of their end, which would be an error to it.
+HEARD_SECONDS = 0.5
 
 
 def ignore_signals() -> None:
@@ -47,6 +50,7 @@ class Interruption:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # in a process that reads batches: Ctrl-C is for the one that trains
             if number != signal.SIGINT:
+                time.sleep(HEARD_SECONDS)
                 os._exit(128 + number)
         elif not self.number:
             self.number, self._time = number, time.monotonic()

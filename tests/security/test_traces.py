@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ollamake import params
 from ollamake.resolve.gguf_file import GgufFile
 from ollamake.resolve.safety import PICKLES
 from tests.contract.graph import ROOT, stages
@@ -54,8 +55,7 @@ def leaks(file: Path, text: str, *folders: Path) -> list[str]:
 
 def base_of(project: Project) -> Path:
     """The folder of the base model, which may be that of another of the processes that run the tests."""
-    found = re.search(r"^base_model: (\S+)", (project.folder / "params.yaml").read_text(), re.MULTILINE)
-    return Path(found[1])
+    return Path(params.read(project.folder / "params.yaml")["base_model"])
 
 
 @pytest.mark.row("R6.1")

@@ -66,3 +66,23 @@ os.kill(os.getpid(), signal.SIGTERM)
 os.kill(os.getpid(), signal.SIGINT)
 """
     assert run(code) == 0
+
+
+def test_a_process_that_reads_batches_outlives_a_signal_to_all_until_the_one_that_trains_has_heard_of_it():
+    code = """
+read, write = os.pipe()
+wait = time.sleep
+with interruption.Interruption() as noted:
+    child = os.fork()
+    if not child:
+        os.close(read)
+        interruption.time.sleep = lambda seconds: (os.write(write, b"waits"), wait(600))
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(7)
+    os.close(write)
+    assert os.read(read, 5) == b"waits"
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert noted.number == signal.SIGTERM
+    os.kill(child, signal.SIGKILL)
+"""
+    assert run(code) == 0

@@ -89,7 +89,7 @@ def test_a_pulled_model_becomes_a_clean_folder_pinned_by_its_digest(pull: Pull, 
     assert str(tmp_path) not in small
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_real_smollm2_in_a_store_is_fetched_and_everything_that_is_lost_is_said(
     pull: Pull, tmp_path: Path, smollm2_gguf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

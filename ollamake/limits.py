@@ -28,8 +28,9 @@ def within_limits(work: Callable[[], Result]) -> Result:
     limits = _of((os.getpid(), threading.get_ident()))  # a forked process has the thread's number, but not its clock
     try:
         return limits.keep(work)
-    except MemoryError:
-        # What was held when it was last measured may be less than what is held now.
+    except (MemoryError, SystemError):
+        # What was held when it was last measured may be less than what is held now. Python 3.11 says SystemError where
+        # it gets no memory for a call itself.
         limits.measure()
         return limits.keep(work)
 

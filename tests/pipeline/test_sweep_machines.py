@@ -47,7 +47,7 @@ def share(machines, url):
     return [[int(line.split()[1]) for line in one.ran if line.startswith("train")] for one in machines]
 
 
-@pytest.fixture(params=["journal", pytest.param("postgresql", marks=pytest.mark.nightly)])
+@pytest.fixture(params=["journal", "postgresql"])
 def url(request, tmp_path):
     if request.param == "journal":
         yield f"journal:{tmp_path}/sweeps.log"

@@ -14,6 +14,8 @@ Result = TypeVar("Result")
 # Of the processor's time, and of memory beyond what is held. The longest row, of 16 MB, takes a tenth of each.
 SECONDS, ADDED_BYTES = 3, 1 << 30
 HELD = Path("/proc/self/statm")
+# Asked for once: a thread that asked while another one works would take that one's limit for the usual one.
+USUAL = resource.getrlimit(resource.RLIMIT_AS)
 
 
 class OutOfTimeError(BaseException):
@@ -25,60 +27,60 @@ def within_limits(work: Callable[[], Result]) -> Result:
 
     Only the main thread has a limit of time, because Python hands signals to no other; and only Linux one of memory.
     """
-    limits = _of((os.getpid(), threading.get_ident()))  # a forked process has the thread's number, but not its clock
+    clock = _clock_of(os.getpid(), threading.get_ident())  # a forked process has the thread's number, but not its clock
+    clock.begin()
     try:
-        return limits.keep(work)
-    except (MemoryError, SystemError):
-        # What was held when it was last measured may be less than what is held now. Python 3.11 says SystemError where
-        # it gets no memory for a call itself.
-        limits.measure()
-        return limits.keep(work)
+        _limit(os.getpid())
+        return work()
+    except SystemError as error:  # Python 3.11 says so where it gets no memory for a call itself
+        raise MemoryError from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, USUAL)
+        clock.end()
+
+
+def _limit(process: int) -> None:
+    """Limit memory, counted from what is held now: libraries that were loaded since the last time take gigabytes."""
+    if (held := _held(process)) is not None:
+        held_bytes = int(os.pread(held, 32, 0).split(maxsplit=1)[0]) * resource.getpagesize()
+        known = [limit for limit in USUAL if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min([held_bytes + ADDED_BYTES, *known]), USUAL[1]))
 
 
 @cache
-def _of(place: tuple[int, int]) -> "_Limits":
-    return _Limits(timed=place[1] == threading.main_thread().ident)
+def _held(_process: int) -> int | None:
+    """Open what the system says of this process, to be read at every rendering: it costs a hundredth of one so."""
+    return os.open(HELD, os.O_RDONLY) if HELD.exists() else None
 
 
-class _Limits:
-    """Those of one thread. A clock ends work in the course of which it ticks twice.
+@cache
+def _clock_of(_process: int, thread: int) -> "_Clock":
+    return _Clock(works=thread == threading.main_thread().ident)
+
+
+class _Clock:
+    """Ends work in the course of which it ticks twice.
 
     It goes on ticking, for nothing, until no work is under way: to set it each time would cost a rendering a twentieth.
-    Memory is measured when it begins to tick, for the same reason.
     """
 
-    def __init__(self, *, timed: bool) -> None:
-        self._timed, self._ticking, self._working, self._number, self._seen = timed, False, False, 0, 0
-        self._usual = self._limited = resource.getrlimit(resource.RLIMIT_AS)
-        if timed:
+    def __init__(self, *, works: bool) -> None:
+        self._works, self._ticking, self._working, self._number, self._seen = works, False, False, 0, 0
+        if works:
             signal.signal(signal.SIGVTALRM, self._tick)
             signal.siginterrupt(signal.SIGVTALRM, False)
 
-    def measure(self) -> None:
-        """Count the memory to come from what is held now."""
-        if HELD.exists():
-            held_bytes = int(HELD.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-            known = [limit for limit in self._usual if limit != resource.RLIM_INFINITY]
-            self._limited = min([held_bytes + ADDED_BYTES, *known]), self._usual[1]
-
-    def keep(self, work: Callable[[], Result]) -> Result:
-        """Do the work within the limits."""
-        self._begin()
-        try:
-            resource.setrlimit(resource.RLIMIT_AS, self._limited)
-            return work()
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, self._usual)
-            self._working = False
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Count the time of a piece of work."""
         self._number += 1
         self._working = True
-        if not self._ticking:
-            self.measure()
-            if self._timed:
-                self._ticking = True
-                signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS, SECONDS)
+        if self._works and not self._ticking:
+            self._ticking = True
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS, SECONDS)
+
+    def end(self) -> None:
+        """Count no more."""
+        self._working = False
 
     def _tick(self, *_: object) -> None:
         if not self._working:

@@ -70,11 +70,11 @@ class Resumable(Trainer):
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
-        """Stop in place of an error that comes of a signal: torch raises one for readers of batches that have gone."""
+        """Stop in place of an error that comes of a signal, which the readers of batches have followed already."""
         try:
             yield
-        except RuntimeError:
-            if self.checkpointing is None or not self.checkpointing.interruption.number:
+        except (RuntimeError, OSError, EOFError):  # torch's own, and those of the connection to one that went in it
+            if self.checkpointing is None or not self.checkpointing.interruption.came():
                 raise
             if self.accelerator.num_processes > 1:  # a checkpoint takes them all, and they are not all here
                 sys.exit(self.checkpointing.interruption.exit_code)

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,9 @@ def tighter(monkeypatch):
     """Limits that are reached sooner."""
     monkeypatch.setattr(limits, "SECONDS", 1)
     monkeypatch.setattr(limits, "ADDED_BYTES", 256 << 20)
-    limits._of.cache_clear()
+    limits._clock_of.cache_clear()
     yield
-    limits._of.cache_clear()
+    limits._clock_of.cache_clear()
 
 
 def waiting(attack):
@@ -124,6 +125,21 @@ def test_a_process_that_has_grown_since_its_limits_were_set_renders_as_before():
     large = "x" * (30 << 20)
     assert ChatTemplate("{{ messages[0].content }}").render([{"role": "user", "content": large}]) == large
     assert len(grown) == 400 << 20
+
+
+def test_a_thread_that_renders_while_another_one_does_leaves_no_limit_behind():
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+
+    def render():
+        assert ChatTemplate("{{ messages[0].content }}").render([ANSWER]) == ANSWER["content"]
+
+    def start():
+        thread = threading.Thread(target=render)
+        thread.start()
+        thread.join()
+
+    limits.within_limits(start)
+    assert resource.getrlimit(resource.RLIMIT_AS) == usual
 
 
 @pytest.mark.parametrize("family", ["smollm2", pytest.param("llama3", marks=pytest.mark.nightly)])

@@ -84,11 +84,27 @@ def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS)
         time.sleep(0.02)
 
 
-def killed_at_step(folder: Path, step: int, number: int) -> tuple[int, float, str]:
-    """Start the stage, send it a signal when it has done `step` steps; return exit code, seconds to it, stderr."""
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def killed_at_step(folder: Path, step: int, number: int, *, readers_first: bool = False) -> tuple[int, float, str]:
+    """Start the stage, send it a signal when it has done `step` steps; return exit code, seconds to it, stderr.
+
+    The processes that read its batches get it in the same instant, or `readers_first`, as can happen.
+    """
     shutil.rmtree(folder / "plots/train", ignore_errors=True)
     with kills.start(folder) as process:
         wait_for(lambda: kills.steps(folder) >= step)
+        if readers_first:
+            readers = psutil.Process(process.pid).children(recursive=True)
+            assert len(readers) == 2
+            for reader in readers:
+                reader.send_signal(number)
+            wait_for(lambda: all(has_ended(reader) for reader in readers))
         os.killpg(process.pid, number)  # all of them, as a terminal does
         sent = time.monotonic()
         said = process.communicate()[1]
@@ -101,9 +117,9 @@ def test_signals_end_training_with_a_checkpoint_and_damaged_ones_are_passed_over
     params = (fresh / "params.yaml").read_text()
     assert '"dataloader_workers": 0' in params
     (fresh / "params.yaml").write_text(params.replace('"dataloader_workers": 0', '"dataloader_workers": 2'))
-    exit_code, seconds, said = killed_at_step(fresh, 4, signal.SIGTERM)
+    exit_code, seconds, said = killed_at_step(fresh, 4, signal.SIGTERM, readers_first=True)
     (fresh / "params.yaml").write_text(params)
-    assert exit_code == 143
+    assert exit_code == 143, said
     assert seconds < 30
     first = int(STOPPED.search(said)[1])
     assert first >= 4

@@ -33,8 +33,6 @@ PARAMETERS = {
     "parity_prompts": 6,
     "system_prompt": "",
 }
-# Each of them is another one with a little less or more: qwen2, gemma3, mixtral, llama.
-ALIKE = ("qwen3", "gemma2", "mistral", "phi")
 
 
 def tune(folder: Path) -> None:
@@ -69,9 +67,7 @@ def tune(folder: Path) -> None:
     write_jsonl(convert.PROBE, [{"id": str(n), "messages": messages} for n, messages in enumerate(CONVERSATIONS)])
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name in ALIKE)) for name in ARCHITECTURES]
-)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_is_served_as_it_was_trained(name, smollm2_tokenizer, tmp_path, monkeypatch):
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -14,16 +14,13 @@ from tests.contract.graph import ROOT
 
 @pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "SIGINT", 130)])
 def test_the_first_signal_is_noted_and_its_echo_changes_nothing(number, name, code):
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGCHLD)
-    try:
-        with Interruption() as noted:
-            assert noted.number == 0
-            os.kill(os.getpid(), number)
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert (noted.number, noted.name, noted.exit_code) == (number, name, code)
-        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before[:2]
-    finally:
-        signal.signal(signal.SIGCHLD, before[2])
+    before = [signal.getsignal(each) for each in interruption.SIGNALS]
+    with Interruption() as noted:
+        assert noted.number == 0
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (noted.number, noted.name, noted.exit_code) == (number, name, code)
+    assert [signal.getsignal(each) for each in interruption.SIGNALS] == before
 
 
 def run(code: str) -> int:
@@ -68,21 +65,26 @@ os.kill(os.getpid(), signal.SIGINT)
     assert run(code) == 0
 
 
-def test_a_process_that_reads_batches_outlives_a_signal_to_all_until_the_one_that_trains_has_heard_of_it():
-    code = """
-read, write = os.pipe()
-wait = time.sleep
+@pytest.mark.parametrize("signalled", [True, False])
+def test_readers_of_batches_that_follow_a_signal_first_are_no_error_and_those_that_go_without_one_are(signalled):
+    code = f"""
+from multiprocessing import active_children
+from threading import Timer
+from torch.utils.data import DataLoader
+
 with interruption.Interruption() as noted:
-    child = os.fork()
-    if not child:
-        os.close(read)
-        interruption.time.sleep = lambda seconds: (os.write(write, b"waits"), wait(600))
-        os.kill(os.getpid(), signal.SIGTERM)
-        os._exit(7)
-    os.close(write)
-    assert os.read(read, 5) == b"waits"
-    os.kill(os.getpid(), signal.SIGTERM)
+    batches = iter(DataLoader(list(range(100)), num_workers=2))
+    next(batches)
+    if {signalled}:
+        Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    try:
+        for reader in active_children():
+            os.kill(reader.pid, signal.SIGTERM)
+        time.sleep(3)
+    except RuntimeError as error:
+        assert "killed by signal" in str(error)
+        os._exit(1)
     assert noted.number == signal.SIGTERM
-    os.kill(child, signal.SIGKILL)
+    os._exit(0)
 """
-    assert run(code) == 0
+    assert run(code) == (0 if signalled else 1)

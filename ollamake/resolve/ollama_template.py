@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
 from ollamake.chat import ChatTemplate, Message
+from ollamake.limits import OutOfTimeError, within_limits
 
 QUESTION = {"role": "user", "content": "One?"}
 CONVERSATIONS: tuple[list[Message], ...] = (
@@ -27,7 +29,10 @@ class Comparison(NamedTuple):
 
 
 def compare(template: str, jinja: ChatTemplate) -> Comparison:
-    """Compare what both write for a few conversations. The token that begins a text may be left to the runtime."""
+    """Compare what both write for a few conversations. The token that begins a text may be left to the runtime.
+
+    Both are a stranger's, and neither gets more time or memory than conversations need.
+    """
     from gotpl import TemplateError as GoError
 
     if not template or template == jinja.source:
@@ -39,8 +44,8 @@ def compare(template: str, jinja: ChatTemplate) -> Comparison:
         except TemplateError:  # as Gemma's does for a system message
             continue
         try:
-            served = _served(template, messages)
-        except GoError:
+            served = within_limits(partial(_served, template, messages))
+        except (GoError, MemoryError, OutOfTimeError, RecursionError):
             return Comparison("not comparable")
         if served not in (trained, trained.removeprefix(begin)):
             return Comparison("writes other prompts", served, trained)
@@ -56,7 +61,8 @@ def _served(template: str, messages: Sequence[Message]) -> str:
 
     def write(**data: Any) -> str:
         nothing = {"Tools": None, "Think": False, "ThinkLevel": "", "IsThinkSet": False, "Suffix": ""}
-        return str(gotpl.render(template, {**nothing, **data}, functions=FUNCTIONS, missing_key="zero"))
+        budget = gotpl.ExecutionBudget.strict()
+        return str(gotpl.render(template, {**nothing, **data}, functions=FUNCTIONS, missing_key="zero", budget=budget))
 
     system = next((message["content"] for message in messages if message["role"] == "system"), "")
     if ".Messages" in template:

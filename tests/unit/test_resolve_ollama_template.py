@@ -59,3 +59,19 @@ def test_without_a_template_of_its_own_ollama_uses_that_of_the_gguf(template: st
 @pytest.mark.parametrize("template", ["{{ range .Messages }}", "{{ range .Messages }}{{ currentDate }}{{ end }}"])
 def test_a_template_that_cannot_be_rendered_here_is_said_to_be_so(template: str) -> None:
     assert compare(template, ChatTemplate(JINJA)).outcome == "not comparable"
+
+
+@pytest.mark.row("R6.3")
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "{{ range 1000000000 }}{{ range 1000000000 }}{{ end }}{{ end }}",
+        '{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}',
+        '{{ printf "%4000000000d" 1 }}',
+        '{{ $a := "a" }}{{ range 60 }}{{ $a = print $a $a }}{{ end }}{{ $a }}',
+        "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    ],
+    ids=["loops in loops", "a call of itself", "a width", "doubling", "brackets in brackets"],
+)
+def test_a_hostile_template_of_a_pulled_model_is_stopped(attack: str) -> None:
+    assert compare("{{ range .Messages }}{{ end }}" + attack, ChatTemplate(JINJA)).outcome == "not comparable"

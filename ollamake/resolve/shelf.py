@@ -8,7 +8,6 @@ from typing import Any
 
 from filelock import FileLock
 
-from ollamake.base import changed_files
 from ollamake.files import atomic_folder, read_json, require_space, sha256, write_json
 from ollamake.resolve.architecture import check_architecture_fits
 from ollamake.resolve.computable import check_computable, within_window
@@ -41,16 +40,14 @@ def _reuse(source: Source, request: Path, store: Path, *, needs_template: bool =
     if not request.is_file():
         return None
     try:
-        content = read_json(request)
-        record: Record = content["record"]
-        folder = store / "base" / record["key"]
-        whole = _sizes(folder, record["files"]) == content["sizes"] and not changed_files(folder, record["files"])
+        record: Record = read_json(request)["record"]
+        whole = _holds(store / "base" / record["key"], record["files"])
     except (ValueError, TypeError, KeyError):
         whole = False  # not what _place wrote: as good as no index
     if not whole:
         say(f"{store / 'base'} no longer holds what was fetched; fetching again")
         return None
-    config = read_json(folder / "config.json")
+    config = read_json(store / "base" / record["key"] / "config.json")
     check_computable(config, source.name)
     if config != within_window(config):
         return None  # brought before its context was made to end at its window
@@ -85,7 +82,7 @@ def _place(source: Source, request: Path, store: Path, *, needs_template: bool =
         "key": key,
         "files": files,
     }
-    write_json(request, {"record": record, "sizes": _sizes(store / "base" / key, files)})
+    write_json(request, {"record": record})
     return record
 
 
@@ -94,8 +91,7 @@ def _with_template(record: Record, template: NamedTemplate, store: Path) -> Reco
     files = dict(sorted({**record["files"], FILE: digest}.items()))
     key = _digest(sorted(files.items()))
     model, folder = store / "base" / record["key"], store / "base" / key
-    sizes = {**_sizes(model, files), FILE: len(template.text.encode())}
-    if _sizes(folder, files) != sizes or changed_files(folder, files):
+    if not _holds(folder, files):
         try_out(template.text, model, template.where, hint="correct the file")
         _dress(model, folder, template.text)
     return {**record, "chat_template": template.name, "key": key, "files": files}
@@ -125,8 +121,9 @@ def _shelve(incoming: Path, folder: Path) -> None:
             file.rename(partial / file.name)
 
 
-def _sizes(folder: Path, names: Record) -> dict[str, int]:
-    return {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
+def _holds(folder: Path, files: dict[str, str]) -> bool:
+    """Tell whether `folder` has all of `files`, as they were: weights too, which nothing hashes between two fetches."""
+    return all((folder / name).is_file() and sha256(folder / name) == digest for name, digest in files.items())
 
 
 def _digest(content: Any) -> str:

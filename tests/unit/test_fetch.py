@@ -148,7 +148,13 @@ def test_a_source_that_moved_on_is_fetched_again(tiny_base, tmp_path):
     assert len(source.brought) == 2
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def flip_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b""), flip_bit])
 def test_a_damaged_store_is_filled_again(damage, tiny_base, tmp_path, capsys):
     source = Copied(tiny_base)
     record = fetch(source, tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.graph import stages
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("laws"), pytest.mark.row("R1.3")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.row("R1.3")]
 
 
 def test_times_and_rights_of_files_and_the_look_of_params_yaml_rerun_nothing(project):

@@ -22,7 +22,7 @@ SCRIPTS = int(os.environ.get("OLLAMAKE_EDIT_SCRIPTS", "200"))
 SEED = int(os.environ.get("OLLAMAKE_EDIT_SEED", "1"))
 LONGEST = 3  # edits in a script
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("laws"), pytest.mark.row("R1.1")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.row("R1.1")]
 
 
 def as_committed(project: Project) -> None:

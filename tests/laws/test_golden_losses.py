@@ -25,7 +25,7 @@ STEPS, TOLERANCE = 12, 1e-5
 CHANGES = {"max_steps": STEPS, "val_every_steps": 6, "precision": "fp32", "lora_dropout": 0.1, "warmup_ratio": 0.2}
 SETS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("laws"), pytest.mark.row("R1.10")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.row("R1.10")]
 
 
 @pytest.mark.filterwarnings("default:no losses are recorded")

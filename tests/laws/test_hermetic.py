@@ -12,7 +12,7 @@ NAMES = [around.name for around in surroundings(Path(os.devnull))]
 # One of each pair that excludes the other.
 LEFT_OUT = {"no language", "hashes of text from 0", "ten years earlier"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("laws")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
 
 def assert_same_bytes(built, around: Surroundings, folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.laws.outputs import different, outputs
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("laws")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def traces(project, tmp_path) -> dict[str, str]:
 
 @pytest.mark.nightly
 @pytest.mark.slow
-@pytest.mark.xdist_group("laws")
+@pytest.mark.xdist_group("pipeline")
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_stage_opens_what_the_graph_lists_for_it_and_calls_nobody_outside(project, traces):
     opened = {name: opened_in(project.folder, text) for name, text in traces.items()}

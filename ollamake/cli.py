@@ -70,13 +70,9 @@ app.command(rich_help_panel=SHIP)(verify)
 @app.command(rich_help_panel=LOOK)
 def check() -> None:
     """Check params.yaml and the files that it names, before any work, and mend a dvc.lock that a kill has cut."""
-    from ollamake import params, preflight
-    from ollamake.modes.commands import mend
+    from ollamake.ready import make_ready
 
-    mend()
-    content = params.read()
-    params.check(content)
-    preflight.check(content)
+    make_ready()
     typer.echo("params.yaml is right, and the data is there")
 
 

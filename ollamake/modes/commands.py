@@ -38,8 +38,9 @@ def design(set_: Sets = None) -> None:
 def engineering() -> None:
     """Build what params.yaml says, with everything that a build has, and show what changed since the last commit."""
     from ollamake.modes import experiment, tables
+    from ollamake.ready import make_ready
 
-    _check()
+    make_ready()
     experiment.build()
     tables.show_build()
     tables.show_changes()
@@ -65,10 +66,11 @@ def deployment(
 ) -> None:
     """Build, make a release of it and let prod name that: the gate and the proof in the server stop what is worse."""
     from ollamake.modes import experiment
+    from ollamake.ready import make_ready
     from ollamake.release import commands, repository
     from ollamake.release.session import reading
 
-    _check()
+    make_ready()
     repository.require_identity()
     with reading():  # before any work: without a server there is nothing to release to
         pass
@@ -101,26 +103,10 @@ def _say_next(name: str, commands: dict[str, str]) -> None:
         typer.echo(f"    {command:<{max(map(len, commands))}}  # {what}")
 
 
-def _check() -> None:
-    from ollamake import params, preflight
-
-    mend()
-    content = params.read()
-    params.check(content)
-    preflight.check(content)
-
-
-def mend() -> None:
-    """Put right what a killed DVC has left of its records, and say what was done."""
-    from ollamake import claims, locks
-
-    for done in [*locks.repair(), *claims.clear()]:
-        typer.echo(done, err=True)
-
-
 def _experiment(name: str, given: list[str] | None, target: str) -> str:
     from ollamake import params, preflight
     from ollamake.modes import experiment, presets, tables
+    from ollamake.ready import mend
 
     mend()
     chosen = presets.overrides(name, given or [])

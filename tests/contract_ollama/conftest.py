@@ -25,7 +25,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Hold the contract against every server; a test that orders failures or looks inside takes one stand-in."""
     if "server" in metafunc.fixturenames:
         real = [] if WHY_NONE else [pytest.param("real", marks=pytest.mark.ollama)]
-        servers = [NEW] if "standin" in metafunc.fixturenames else [OLD, NEW, NEWEST, *real]
+        every = [OLD, pytest.param(NEW, marks=pytest.mark.nightly), NEWEST, *real]
+        servers = [NEW] if "standin" in metafunc.fixturenames else every
         metafunc.parametrize("server", servers, indirect=True, ids=lambda version: f"ollama {version}")
 
 

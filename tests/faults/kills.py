@@ -154,6 +154,7 @@ class Victim:
                 process.wait(instant)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+        self.project.run(sys.executable, "-m", "ollamake", "check")  # as `make build` does: dvc.lock may be empty now
         ended, again = process.returncode != -signal.SIGKILL, self.build()
         found = self.digests()
         differs = sorted({name for name, _ in found.items() ^ reference.items()}) + self.damaged()

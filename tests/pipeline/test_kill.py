@@ -18,14 +18,13 @@ from benchmarks import kills
 from tests.contract.graph import ROOT
 from tests.pipeline.conftest import environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]  # one worker trains the reference
 GOING_ON = re.compile(r"going on from step ([\d,]+)")
 STOPPED = re.compile(r"SIG(?:TERM|INT) after step (\d+) of 36: `dvc repro` goes on from there")
 FILES = {
     *("README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json", "optimizer.pt"),
     *("rng_state.pth", "scheduler.pt", "trainer_state.json"),
 }
-INSTANTS = 3
 PATIENCE_SECONDS = 120
 KILLS = int(os.environ.get("OLLAMAKE_KILLS", "20"))
 
@@ -185,7 +184,7 @@ def test_a_repro_right_after_dvc_was_terminated_takes_over_from_the_training_tha
 
 
 @pytest.mark.row("R2.1")
-@pytest.mark.parametrize("turn", range(INSTANTS))
+@pytest.mark.parametrize("turn", [5, *(pytest.param(turn, marks=pytest.mark.nightly) for turn in range(3))])
 def test_all_killed_at_a_random_instant_the_next_repro_gives_the_same_bytes(fresh, reference, turn):
     instant = random.Random(turn).uniform(0, 12)  # noqa: S311 - it is no secret
     with dvc(fresh, "repro") as process:

@@ -21,6 +21,7 @@ from tests.unit.planted import conversation, write_adapter
 
 ROOT = Path(__file__).parents[2]
 SYSTEM = "Be brief."
+pytestmark = pytest.mark.xdist_group("convert")  # one worker trains once
 
 
 def parameters(**changes):

@@ -16,7 +16,7 @@ from tests.tiny import HEADS, KEY_VALUE_HEADS, LAYERS
 from tests.unit.parity_page import kept, row_of
 from tests.unit.planted import Workbench, failures, overwrite, respell, workbench
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("planted")]  # one worker converts once
 
 
 @pytest.fixture(scope="module")

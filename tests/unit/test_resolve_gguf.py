@@ -18,6 +18,7 @@ from ollamake.resolve.tokenizer_parity import awkward_strings, check_against_lla
 from ollamake.resolve.weights import check_weights
 
 HIDDEN, FEED_FORWARD, SIZE = 32, 64, 3000
+pytestmark = pytest.mark.xdist_group("vocabulary")  # one worker reads it
 SHAPES = {
     "attn_norm": (HIDDEN,),
     "attn_q": (HIDDEN, HIDDEN),

@@ -15,7 +15,6 @@ def without_experiments(project):
     project.run("dvc", "exp", "remove", "--all-commits", ok=False)
 
 
-@pytest.mark.nightly
 def test_a_first_look_is_an_experiment_that_leaves_the_workspace_alone(without_experiments):
     project = without_experiments
     before = [(project.folder / name).read_bytes() for name in KEPT]

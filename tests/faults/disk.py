@@ -9,11 +9,12 @@ The limits are prefixes of a command (util-linux), the disks are mounts, which o
 
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.meanwhile import looking
 
 PAUSE_SECONDS = 0.005
 
@@ -87,19 +88,13 @@ def descriptor_limit(count: int) -> list[str]:
 @contextmanager
 def most_used(disk: Disk) -> Iterator[list[int]]:
     """Yield a list that holds the most bytes that `disk` had in use meanwhile, looked at every few milliseconds."""
-    most, done = [disk.used_bytes], threading.Event()
+    most = [disk.used_bytes]
 
     def look() -> None:
-        while not done.wait(PAUSE_SECONDS):
-            most[0] = max(most[0], disk.used_bytes)
+        most[0] = max(most[0], disk.used_bytes)
 
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
+    with looking(look, PAUSE_SECONDS):
         yield most
-    finally:
-        done.set()
-        looking.join()
 
 
 def _mount(*arguments: str | Path) -> None:

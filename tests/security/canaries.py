@@ -5,10 +5,11 @@ Every one of them holds the same mark, so that one search finds them all, whoeve
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.meanwhile import looking
 
 # In two parts: a copy of this file lies in the folder that is searched.
 MARK = "CANARY" + "5e0c41d7"
@@ -69,20 +70,13 @@ def history_of(folder: Path) -> bytes:
 def command_lines(seconds: float = 0.2) -> Iterator[set[str]]:
     """Take down the command line of every process of this machine meanwhile, again and again."""
     seen: set[str] = set()
-    done = threading.Event()
 
     def look() -> None:
-        while not done.wait(seconds):
-            for process in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    seen.add(process.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-                except OSError:  # it has ended
-                    continue
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                seen.add(process.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            except OSError:  # it has ended
+                continue
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with looking(look, seconds):
         yield seen
-    finally:
-        done.set()
-        thread.join()

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from tests.faults.failpoints import KILLED, Range
+from tests.faults.failpoints import KILLED
 from tests.faults.kills import STAGES, Victim
+from tests.faults.strikes import Range
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 EVERY = int(os.environ.get("OLLAMAKE_FAILPOINTS_EVERY", "1"))

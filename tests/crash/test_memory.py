@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from ollamake.training.memory import is_out_of_memory
-from tests.faults.failpoints import Range
+from tests.faults.again import forget, remove
 from tests.faults.kills import Victim
 from tests.pipeline.conftest import environment
 
@@ -42,12 +42,12 @@ def train(folder: Path, limit_bytes: int | str = "unlimited") -> tuple[int, str,
 @pytest.mark.skipif(not psutil.LINUX, reason="needs /proc and RLIMIT_AS")
 @pytest.mark.xdist_group("pipeline")
 def test_with_less_memory_than_it_needs_training_ends_with_a_result_or_a_remedy(victim: Victim) -> None:
-    victim.forget("train")
+    forget(victim.folder, "train")
     code, said, peak = train(victim.folder)
     assert code == 0, said
     failed = 0
     for share in SHARES:
-        Range(victim, "train").clear()
+        remove(victim.folder, "train")
         code, said, _ = train(victim.folder, int(peak * share))
         assert "Traceback" not in said, f"at {share:.0%}: {said}"
         assert code in (0, 1), f"at {share:.0%}: {said}"

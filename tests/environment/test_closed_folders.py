@@ -60,8 +60,7 @@ def test_a_closed_repository_or_cache_is_told_before_any_work(copied, name):
 @pytest.mark.parametrize("name", ["HF_HOME", "TMPDIR"])
 def test_stages_do_without_the_home_of_the_hub_and_the_temporary_folder(copied, tmp_path, name):
     expected = copied.digests("train", "convert")
-    for stage in ("train", "convert"):
-        copied.forget(stage)
+    copied.forget("train", "convert")
     (tmp_path / name).mkdir()
     with closed(tmp_path / name):
         copied.run("dvc", "repro", "--single-item", "train", "convert", **{name: str(tmp_path / name)})

@@ -1,13 +1,12 @@
 """File systems of other kinds: in memory, of a container, without links, without large and small letters."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.environment.conftest import copy_of
-from tests.environment.copied import Copied
+from tests.environment.copied import STAGES, Copied
 from tests.faults.disk import UnavailableError, overlay, small_disk
 from tests.faults.files import FileFaults
 from tests.laws.outputs import different, outputs
@@ -25,9 +24,7 @@ def stack() -> Iterator[ExitStack]:
 
 def require_same_bytes(built: Project, project: Copied, **env: str) -> None:
     """Build everything anew and compare it with the build on the usual file system."""
-    for stage in project.lock:
-        project.forget(stage)
-    shutil.rmtree(project.folder / ".ollamake/base")
+    project.forget(*STAGES)
     project.run("dvc", "repro", "--force", **env)
     assert different(outputs(project.folder), outputs(built.folder)) == []
 

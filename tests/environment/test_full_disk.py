@@ -74,7 +74,6 @@ def measure(project: Copied, disk: Disk, stage: str) -> tuple[int, dict[str, str
 def run_with(project: Copied, disk: Disk, stage: str, room: int, expected: dict[str, str]) -> bool:
     """Run a stage with `room` bytes, and again with more if that was not enough; return whether it was not."""
     project.forget(stage)
-    lock = (project.folder / "dvc.lock").read_bytes()
     disk.resize(disk.used_bytes + room)
     try:
         result = project.run("dvc", "repro", "--single-item", stage, ok=False)
@@ -82,6 +81,6 @@ def run_with(project: Copied, disk: Disk, stage: str, room: int, expected: dict[
         disk.resize(ROOMY)
     if result.returncode == 0:
         return False
-    project.require_clean(result, stage, expected, lock)
+    project.require_clean(result, stage, expected)
     project.repro("--single-item", stage)
     return True

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.environment.copied import STAGES
 from tests.faults.disk import UnavailableError
 from tests.faults.network import without_network
 from tests.laws.outputs import different, outputs
@@ -40,8 +41,6 @@ def test_a_base_model_of_the_hub_is_told_to_be_out_of_reach(copied, alone):
 @pytest.mark.slow
 @pytest.mark.nightly
 def test_the_whole_pipeline_runs_without_a_network_from_a_base_model_on_this_machine(built, copied, alone):
-    for stage in copied.lock:
-        copied.forget(stage)
-    shutil.rmtree(copied.folder / ".ollamake/base")
+    copied.forget(*STAGES)
     copied.run(*alone, "dvc", "repro", "--force", **HUB)
     assert different(outputs(copied.folder), outputs(built.folder)) == []

@@ -1,10 +1,10 @@
 """Few files open at once, few processes, one processor: the same bytes."""
 
 import os
-import shutil
 
 import pytest
 
+from tests.environment.copied import STAGES
 from tests.faults.disk import descriptor_limit
 from tests.laws.outputs import different, outputs
 
@@ -32,8 +32,6 @@ LIMITS = {"files": lambda: descriptor_limit(64), "processes": few_processes, "pr
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_build_with_little_gives_the_same_bytes(built, copied, name):
     limit = LIMITS[name]()
-    for stage in copied.lock:
-        copied.forget(stage)
-    shutil.rmtree(copied.folder / ".ollamake/base")
+    copied.forget(*STAGES)
     copied.run(*limit, "dvc", "repro", "--force")
     assert different(outputs(copied.folder), outputs(built.folder)) == []

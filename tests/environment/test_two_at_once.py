@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment.copied import Copied
+from tests.faults.again import written
 from tests.pipeline.conftest import environment
 
 TIMES = int(os.environ.get("OLLAMAKE_TEST_CONCURRENT_BUILDS", "10"))
@@ -28,7 +29,7 @@ def claim(project: Copied, number: int) -> Path:
     """Leave a claim on an output as a killed `dvc repro` does."""
     path = project.folder / ".dvc/tmp/rwlock"
     holder = {"pid": number, "cmd": "/somewhere/bin/dvc repro"}
-    path.write_text(json.dumps({"write": {str(project.outs(STAGE)[0]): holder}, "read": {}}))
+    path.write_text(json.dumps({"write": {str(written(project.folder, STAGE)[0]): holder}, "read": {}}))
     return path
 
 

@@ -9,25 +9,21 @@ second more, in which DVC puts its outputs into the cache. `export` is killed wi
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-from dvc.utils.serialize import load_yaml, modify_yaml
 
 from tests import conftest
+from tests.faults.again import OBJECTS, digests, forget
 from tests.pipeline.conftest import Project, environment, start
 from tests.standin import running
 from tests.tiny import build_tiny_model
@@ -37,13 +33,7 @@ STAGES = (
     *("convert", "report", "export"),
 )
 WRITTEN = ("data", "models", "metrics", "plots")
-OBJECTS = Path(".dvc/cache/files/md5")
 AFTER_SECONDS = 1.0
-# How long something took, how much memory, and what is made of that: another number in every run.
-TIMED_FILES = re.compile(
-    r"plots/train/metrics/(tokens_per_second|memory|gpu_utilization)\.tsv|models/report\.(md|html)"
-)
-TIMED_KEYS = re.compile(r".*(seconds|_per_second|memory).*|created|time")
 
 
 @dataclass(frozen=True)
@@ -74,38 +64,9 @@ class Victim:
         """Where it lies."""
         return self.project.folder
 
-    def forget(self, stage: str) -> None:
-        """Make it as if `stage` had never run here."""
-        for out in self.outputs(stage):
-            shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
-        with modify_yaml(str(self.folder / "dvc.lock")) as lock:
-            forgotten = self.objects(lock["stages"].pop(stage, {}))
-            kept = {file for entry in lock["stages"].values() for file in self.objects(entry)}
-        for file in forgotten - kept:
-            file.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / ".dvc/cache/runs", ignore_errors=True)
-        if stage == "fetch":
-            shutil.rmtree(self.folder / ".ollamake/base")
-
-    def outputs(self, stage: str) -> list[Path]:
-        """Return the files and folders that `stage` writes, whether DVC caches them or not."""
-        entry = load_yaml(str(self.folder / "dvc.yaml"))["stages"][stage]
-        listed = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
-        names = [name for one in listed for name in ([one] if isinstance(one, str) else one)]
-        return [self.folder / name for name in (names or ["models/export"])]
-
-    def objects(self, entry: Mapping[str, Any]) -> set[Path]:
-        """Return the cache's objects of the outputs in an entry of dvc.lock."""
-        roots = {self.folder / OBJECTS / md5[:2] / md5[2:] for md5 in (out["md5"] for out in entry.get("outs", []))}
-        listed = [json.loads(file.read_text()) for file in roots if file.suffix == ".dir" and file.is_file()]
-        inside = [one["md5"] for files in listed for one in files]
-        return roots | {self.folder / OBJECTS / md5[:2] / md5[2:] for md5 in inside}
-
     def digests(self) -> dict[str, str]:
-        """Return the sha256 of everything that the stages wrote, without what tells of time and memory."""
-        files = [file for name in WRITTEN for file in (self.folder / name).rglob("*") if file.is_file()]
-        names = {str(file.relative_to(self.folder)): file for file in files if ".partial-" not in str(file)}
-        return {name: digest(file) for name, file in sorted(names.items()) if not is_timed(name)}
+        """Return the sha256 of everything that the stages wrote, without what they measured of the machine."""
+        return digests(self.folder, *WRITTEN)
 
     def damaged(self) -> list[str]:
         """Return the objects of DVC's cache whose content is not what their name says: DVC would ship them."""
@@ -138,7 +99,7 @@ class Victim:
 
     def seconds(self, stage: str) -> float:
         """Return how long `stage` takes undisturbed; it is made to run for that."""
-        self.forget(stage)
+        forget(self.folder, stage)
         with self.building() as (process, said):
             began = _wait_for(stage, process, said)
             while process.poll() is None and not re.search(r"\n(Running|Updating)", _after(stage, said)):
@@ -147,7 +108,7 @@ class Victim:
 
     def kill(self, stage: str, instant: float, reference: Mapping[str, str]) -> Kill:
         """Have `stage` run, kill everything `instant` seconds after it began, build again, and compare."""
-        self.forget(stage)
+        forget(self.folder, stage)
         with self.building() as (process, said):
             _wait_for(stage, process, said)
             try:
@@ -159,26 +120,6 @@ class Victim:
         found = self.digests()
         differs = sorted({name for name, _ in found.items() ^ reference.items()}) + self.damaged()
         return Kill(stage, instant, ended, stage in again, differs)
-
-
-def is_timed(name: str) -> bool:
-    """Tell whether a file tells of time and memory, and so is another in every run."""
-    return bool(TIMED_FILES.fullmatch(name))
-
-
-def digest(file: Path) -> str:
-    """Return the sha256 of a file; of JSON without the keys that tell of time and memory."""
-    content = file.read_bytes()
-    if file.suffix == ".json" and file.parent.name in ("metrics", "export"):
-        with suppress(ValueError):  # it may be torn
-            content = json.dumps(_timeless(json.loads(content)), sort_keys=True).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _timeless(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _timeless(value) for key, value in content.items() if not TIMED_KEYS.fullmatch(key)}
-    return [_timeless(one) for one in content] if isinstance(content, list) else content
 
 
 def _md5(file: Path) -> str:

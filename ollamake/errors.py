@@ -25,8 +25,10 @@ ANSWERS = {
     errno.EIO: ("the disk does not read or write it", "look into the system's log (`dmesg`): the disk may be failing"),
     errno.EMFILE: ("too many files are open at once", "`ulimit -n 1024`"),
 }
-# numpy keeps to itself why.
-PARTLY = re.compile(r"\d+ requested and \d+ written")
+# What SQLite, in which DVC and Optuna keep records, says in place of the system's number.
+DATABASE = re.compile(r"disk I/O error|database or disk is full|attempt to write a readonly database|unable to open data.*")
+# numpy and torch keep to themselves why.
+PARTLY = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|iostream error|failed writing file")
 # As safetensors and other libraries in Rust wrap it in errors of their own, and Arrow in its own.
 WRAPPED = re.compile(r"\((?:os error|errno:?) (\d+)\)|\[[Ee]rrno (\d+)\]")
 
@@ -86,9 +88,12 @@ def of_system(error: BaseException) -> DiskError | None:
     """Return the DiskError for what the system is behind, whichever library wraps it; None for anything else."""
     wrapped = WRAPPED.search(str(error))
     number = getattr(error, "errno", None) or (int(wrapped[1] or wrapped[2]) if wrapped else None)
-    if PARTLY.fullmatch(str(error)):
+    if PARTLY.search(str(error)):
         problem, hint = "only a part of a file could be written", "free some space, or see `ulimit -f` for a limit"
         return DiskError(problem, hint=f"{hint}; then run `dvc repro` again")
+    if DATABASE.fullmatch(str(error)):
+        hint = "free some space, or see `ulimit -f` for a limit and `python -m ollamake doctor` for a missing right"
+        return DiskError(f"a database cannot be read or written: {error}", hint=f"{hint}; then run `dvc repro` again")
     if number in ANSWERS:
         problem, hint = ANSWERS[number]
         names = [getattr(error, name, None) for name in ("filename2", "filename")]  # of two, the one written to

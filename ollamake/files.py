@@ -1,6 +1,7 @@
 """Files that are replaced whole or not at all, their hashes, and room for them."""
 
 import configparser
+import errno
 import hashlib
 import json
 import os
@@ -48,13 +49,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 sync(file)
         # Removing takes its time, renaming does not: what stands under the real name is never half a folder.
         if path.exists():
-            path.rename(old)
+            _set_aside(path, old)
         partial.rename(path)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         for left in (partial, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _set_aside(path: Path, old: Path) -> None:
+    """Rename a folder, or remove it where it cannot be renamed."""
+    try:
+        path.rename(old)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # which overlayfs says of a folder that comes from a container's image
+            raise
+        shutil.rmtree(path)
 
 
 def sync(file: Path) -> None:

@@ -26,7 +26,7 @@ ANSWERS = {
     errno.EMFILE: ("too many files are open at once", "`ulimit -n 1024`"),
 }
 # What SQLite, in which DVC and Optuna keep records, says in place of the system's number.
-DATABASE = re.compile(r"disk I/O error|database or disk is full|attempt to write a readonly database|unable to open data.*")
+DATABASE = re.compile("disk I/O error|database or disk is full|attempt to write a readonly database|unable to open")
 # numpy and torch keep to themselves why.
 PARTLY = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|iostream error|failed writing file")
 # As safetensors and other libraries in Rust wrap it in errors of their own, and Arrow in its own.
@@ -91,7 +91,7 @@ def of_system(error: BaseException) -> DiskError | None:
     if PARTLY.search(str(error)):
         problem, hint = "only a part of a file could be written", "free some space, or see `ulimit -f` for a limit"
         return DiskError(problem, hint=f"{hint}; then run `dvc repro` again")
-    if DATABASE.fullmatch(str(error)):
+    if DATABASE.match(str(error)):
         hint = "free some space, or see `ulimit -f` for a limit and `python -m ollamake doctor` for a missing right"
         return DiskError(f"a database cannot be read or written: {error}", hint=f"{hint}; then run `dvc repro` again")
     if number in ANSWERS:

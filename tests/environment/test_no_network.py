@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from tests.environment.copied import STAGES
-from tests.faults.disk import UnavailableError
-from tests.faults.network import without_network
+from tests.faults.network import ALONE, WITHOUT_NETWORK, lacking
 from tests.laws.outputs import different, outputs
 
 HUB = {"HF_HUB_OFFLINE": "0"}  # as a person has it
@@ -15,10 +14,9 @@ HUB = {"HF_HUB_OFFLINE": "0"}  # as a person has it
 
 @pytest.fixture
 def alone() -> list[str]:
-    try:
-        return without_network()
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
+    if why := lacking(*ALONE):
+        pytest.skip(why)
+    return [*WITHOUT_NETWORK]
 
 
 @pytest.mark.row("R3.4")

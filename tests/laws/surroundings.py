@@ -12,17 +12,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from tests.faults.network import ALONE, WITHOUT_NETWORK, lacking
 from tests.pipeline.conftest import Project
 
 CLOCK = Path(__file__).with_name("clock.py")
-# A new network has not even this machine's own addresses, at which convert asks its llama.cpp.
-LOOPBACK = """
-import fcntl, os, socket, struct, sys
-with socket.socket() as any_socket:
-    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
-ALONE = ("unshare", "--net", "--map-root-user")
 SOMEBODY_ELSE = ("unshare", "--user")
 
 
@@ -52,9 +45,9 @@ def surroundings(empty: Path) -> list[Surroundings]:
         Surroundings("a short PATH", {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}),
         _clock("ten years later", 3650, empty),
         _clock("ten years earlier", -3650, empty),
-        Surroundings("no network", under=(*ALONE, sys.executable, "-c", LOOPBACK), needs=_lacks(*ALONE)),
+        Surroundings("no network", under=WITHOUT_NETWORK, needs=lacking(*ALONE)),
         # To the process and all it asks; its files stay those of the user that runs the tests.
-        Surroundings("another user", under=SOMEBODY_ELSE, needs=_lacks(*SOMEBODY_ELSE)),
+        Surroundings("another user", under=SOMEBODY_ELSE, needs=lacking(*SOMEBODY_ELSE)),
     ]
 
 
@@ -85,14 +78,6 @@ def build_in(
 def _clock(name: str, days: int, folder: Path) -> Surroundings:
     needs = "" if shutil.which("cc") else "there is no C compiler"
     return Surroundings(name, under=(sys.executable, str(CLOCK), str(days), str(folder)), needs=needs)
-
-
-@cache
-def _lacks(*namespace: str) -> str:
-    if shutil.which(namespace[0]) is None:
-        return f"there is no {namespace[0]}"
-    tried = subprocess.run([*namespace, "true"], capture_output=True, text=True)
-    return f"such a namespace is not allowed: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 @cache

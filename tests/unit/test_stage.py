@@ -76,7 +76,10 @@ def test_a_full_disk_is_told_in_one_line():
         (OSError("[Errno 5] Error reading bytes from file. Detail: [errno 5] Input/output error"), "the disk does not"),
         (RuntimeError("I/O error: File too large (os error 27)"), "a file may not become as large"),
         (OSError("3145728 requested and 2614768 written"), "only a part of a file could be written"),
-        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 640 vs 534"), "only a part of a file"),
+        (
+            RuntimeError("[enforce fail at container.cc:672] . unexpected pos 640 vs 534"),
+            "only a part of a file",
+        ),
         (sqlite3.OperationalError("disk I/O error"), "a database cannot be read or written: disk I/O error"),
     ],
 )

@@ -15,6 +15,7 @@ from ollamake.resolve import gguf_tokenizer
 from ollamake.resolve.catalog import read_catalog
 from ollamake.resolve.gguf_file import GgufFile
 from ollamake.resolve.wheel import gguf_from_wheel
+from tests import counts
 from tests.tiny import build_tiny_model
 
 REPOSITORY = Path(__file__).parents[1]
@@ -37,6 +38,19 @@ def pytest_configure() -> None:
     trusted = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": str(REPOSITORY)}
     os.environ.update(trusted, GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1")
     os.environ.pop("GIT_CONFIG_PARAMETERS", None)
+
+
+def pytest_report_header() -> str:
+    """Say what the nights' tests draw by, to draw the same again."""
+    return f"OLLAMAKE_TEST_SEED={counts.SEED}" + (", counts of a release" if counts.RELEASE else "")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the files of the nights' tests, which take minutes each, share a built project with nobody."""
+    for item in items:
+        if item.get_closest_marker("nightly") and item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(f"nightly-{item.path.stem}"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,29 +1,27 @@
 """A stage whose k-th call to the disk fails, for many k: it says so or ends, and the next run gives the same bytes."""
 
-import os
 import random
 
 import pytest
 
+from tests.counts import dice, times
 from tests.faults.failpoints import KILLED
 from tests.faults.kills import STAGES, Victim
 from tests.faults.strikes import Range
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
-EVERY = int(os.environ.get("OLLAMAKE_FAILPOINTS_EVERY", "1"))
-LOSSES = int(os.environ.get("OLLAMAKE_POWER_LOSSES", "50"))
+POINTS, LOSSES = times(4, release=1_000), times(8, release=50)
 # Training makes hundreds of calls, at each of which it takes seconds to be there.
 STRIDES = {"prepare": 1, "tokenize": 1, "evaluate": 1, "export": 1, "train": 7}
 SAMPLE = 2
 
 
-def struck(victim: Victim, stage: str, action: str, every: int = 1, most: int | None = None) -> int:
-    """Strike a stage at its calls, or at `most` drawn ones; return at how many. Each has to come to the same end."""
+def struck(victim: Victim, stage: str, action: str, most: int, drawn: random.Random, every: int = 1) -> int:
+    """Strike a stage at `most` of its calls; return at how many. Each has to come to the same end."""
     given = Range(victim, stage)
     reference, calls = given.undisturbed()
     ats = range(1, calls + 1, every)
-    if most is not None:
-        ats = sorted(random.Random(stage + action).sample(ats, min(most, len(ats))))  # noqa: S311 - it is no secret
+    ats = sorted(drawn.sample(ats, min(most, len(ats))))
     strikes = list(given.strikes(action, reference, ats))
     assert [str(strike) for strike in strikes if strike.differs or strike.torn] == []
     if action == "error":  # one in a file that matters to nobody may pass, all others are told in one line
@@ -37,7 +35,8 @@ def struck(victim: Victim, stage: str, action: str, every: int = 1, most: int | 
 @pytest.mark.row("R2.4")
 @pytest.mark.parametrize("action", ["error", "exit"])
 def test_a_stage_survives_what_fails_at_a_few_of_its_calls(victim: Victim, action: str) -> None:
-    assert struck(victim, "prepare", action, most=SAMPLE) == SAMPLE
+    drawn = random.Random(action)  # noqa: S311 - it is no secret
+    assert struck(victim, "prepare", action, SAMPLE, drawn) == SAMPLE
 
 
 @pytest.mark.nightly
@@ -45,7 +44,7 @@ def test_a_stage_survives_what_fails_at_a_few_of_its_calls(victim: Victim, actio
 @pytest.mark.parametrize("action", ["error", "exit"])
 @pytest.mark.parametrize("stage", STRIDES)
 def test_a_stage_survives_what_fails_at_any_of_its_calls(victim: Victim, stage: str, action: str) -> None:
-    assert struck(victim, stage, action, every=STRIDES[stage] * EVERY) > 3
+    assert struck(victim, stage, action, POINTS, dice(stage + action), STRIDES[stage]) > 3
 
 
 @pytest.mark.row("R2.8")
@@ -71,4 +70,4 @@ def outlasts(victim: Victim, stage: str, turns: int) -> None:
 @pytest.mark.row("R2.8")
 @pytest.mark.parametrize("stage", ["fetch", "train"])  # which leave something that the next run goes on from
 def test_a_stage_goes_on_from_what_a_loss_of_power_has_left(victim: Victim, stage: str) -> None:
-    assert struck(victim, stage, "power", most=LOSSES // 2) > 3
+    assert struck(victim, stage, "power", LOSSES // 2, dice(f"{stage} without power")) > 3

@@ -1,14 +1,14 @@
 """A build, killed with all its processes at a random instant of a stage: the next one ends with the same bytes."""
 
-import os
 import random
 
 import pytest
 
+from tests.counts import dice, times
 from tests.faults.kills import AFTER_SECONDS, STAGES, Victim
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.row("R2.1")]
-KILLS = int(os.environ.get("OLLAMAKE_KILLS", "20"))
+KILLS = times(2, release=20)
 # The one that works in processes of its own, and the one that runs programs; train is in tests/pipeline/test_kill.py.
 DIFFERENT = {"tokenize": 3.0, "convert": 9.0}
 
@@ -25,9 +25,8 @@ def test_killed_at_an_instant_the_build_goes_on_to_the_same_bytes(victim: Victim
 def test_killed_at_any_of_many_instants_of_a_stage_the_build_goes_on_to_the_same_bytes(
     victim: Victim, stage: str
 ) -> None:
-    dice = random.Random(stage)  # noqa: S311 - it is no secret
-    until = victim.seconds(stage) + AFTER_SECONDS
+    drawn, until = dice(stage), victim.seconds(stage) + AFTER_SECONDS
     reference = victim.digests()
-    kills = [victim.kill(stage, dice.uniform(0, until), reference) for _ in range(KILLS)]
+    kills = [victim.kill(stage, drawn.uniform(0, until), reference) for _ in range(KILLS)]
     assert [str(kill) for kill in kills if kill.differs] == []
     assert any(kill.ran_again for kill in kills)  # some were early enough to matter

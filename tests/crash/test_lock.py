@@ -23,6 +23,7 @@ from ollamake.doctor.subject import Subject
 from ollamake.errors import OllamakeError
 from ollamake.locks import LOCK
 from tests.conftest import REPOSITORY
+from tests.counts import times
 from tests.released import dvc, run
 
 # With all of params.yaml in it, dvc.lock is long enough for DVC to need a moment to write it.
@@ -44,7 +45,7 @@ stages:
     outs: [third.txt]
 """
 DVC = (sys.executable, "-m", "dvc")
-KILLS = int(os.environ.get("OLLAMAKE_LOCK_KILLS", "20"))
+KILLS = times(4, release=20)
 PATIENCE_SECONDS = 300
 SEEDS = count(1000)
 

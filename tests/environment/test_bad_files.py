@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.counts import RELEASE
 from tests.environment.copied import STAGES, Copied
 from tests.faults.disk import UnavailableError
 from tests.faults.files import FileFaults
 
 # The numbers of the calls that fail, in every process of a stage.
-POINTS = [int(number) for number in os.environ.get("OLLAMAKE_TEST_ERROR_POINTS", "1 2 3 5 8 20 50 100 300").split()]
+POINTS = (1, 2, 3, 5, 8, 20, 50, 100, 300) if RELEASE else (1, 5, 50)
 
 
 @pytest.fixture(scope="session")

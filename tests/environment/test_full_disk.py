@@ -1,6 +1,5 @@
 """A disk that has less room than a stage needs: told, nothing half-written, and well again once it has grown."""
 
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.counts import times
 from tests.environment.conftest import copy_of
 from tests.environment.copied import STAGES, Copied
 from tests.faults.disk import Disk, UnavailableError, most_used, small_disk
 from tests.pipeline.conftest import Project
 
-SIZES = int(os.environ.get("OLLAMAKE_TEST_DISK_SIZES", "20"))
+SIZES = times(4, release=20)
 ROOMY = 1 << 30
 SCANT = 64 << 10  # less than three checkpoints of the tiny adapter
 NEED = re.compile(r"(?m)^error: \S.* needs [\d,]+ MB, [\d,]+ MB are free\nhint: free some space")

@@ -1,13 +1,13 @@
 """Several workers of DVC's queue at once: each experiment gives the bytes that it gives alone."""
 
-import os
 import time
 
 import pytest
 from ruamel.yaml import YAML
 
-WORKERS = int(os.environ.get("OLLAMAKE_TEST_WORKERS", "4"))
-EACH = int(os.environ.get("OLLAMAKE_TEST_EXPERIMENTS_EACH", "3"))
+from tests.counts import times
+
+WORKERS, EACH = 4, times(1, release=3)
 PATIENCE_SECONDS = 3600
 
 

@@ -1,18 +1,18 @@
 """Several builds in one project: one waits or says why not, and what a dead one has claimed is let go of."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.counts import times
 from tests.environment.copied import Copied
 from tests.faults.again import written
 from tests.pipeline.conftest import environment
 
-TIMES = int(os.environ.get("OLLAMAKE_TEST_CONCURRENT_BUILDS", "10"))
+TIMES = times(3, release=10)
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 STAGE = "prepare"
 

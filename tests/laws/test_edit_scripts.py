@@ -1,26 +1,22 @@
 """R1.1: whatever was edited, undone, lost and renamed, `dvc repro` ends where a build from scratch begins and ends.
 
-A script is a few edits, each one followed by damage now and then, and by `dvc repro`. The edits move between a few
-states of the project, so that one build from scratch of each state, in a fresh clone with a fresh cache, tells what
-must stand there in every script that passes through it.
-
-OLLAMAKE_EDIT_SCRIPTS=200 OLLAMAKE_EDIT_SEED=7 pytest -m nightly tests/laws/test_edit_scripts.py
+An edit enters one of a few states of the project, with damage on the way, and is followed by `dvc repro`; the next one
+goes on from what is there. One build from scratch of each state, in a fresh clone with a fresh cache, tells what must
+stand there whenever a script of edits passes through it.
 """
 
-import os
 import random
 import shutil
 from collections.abc import Callable
 
 import pytest
 
+from tests.counts import dice, times
 from tests.laws.outputs import different, outputs
 from tests.laws.surroundings import Surroundings, build_in
 from tests.pipeline.conftest import Project
 
-SCRIPTS = int(os.environ.get("OLLAMAKE_EDIT_SCRIPTS", "200"))
-SEED = int(os.environ.get("OLLAMAKE_EDIT_SEED", "1"))
-LONGEST = 3  # edits in a script
+EDITS = times(10, release=200)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.row("R1.1")]
 
@@ -124,34 +120,30 @@ def from_scratch(built, tmp_path_factory) -> Callable[[str], dict[str, str]]:
     return look_up
 
 
-def run_script(project: Project, chance: random.Random, names: list[str], reference) -> list[str]:
-    """Go through the states with damage on the way; return what was done, for a failure to tell."""
-    done = []
-    for name in names:
-        damage = chance.choice([*DAMAGE, nothing_happens])
-        enter(project, STATES[name])
-        damage(project, chance)
-        done.append(f"{name}, {damage.__name__}")
-        project.repro()
-        assert different(reference(name), outputs(project.folder)) == [], "; ".join(done)
-    return done
+def edit(project: Project, name: str, chance: random.Random, reference, done: list[str]) -> None:
+    """Enter a state with damage on the way, build, compare; `done` is what was done before, for a failure to tell."""
+    damage = chance.choice([*DAMAGE, nothing_happens])
+    enter(project, STATES[name])
+    damage(project, chance)
+    done.append(f"{name}, {damage.__name__}")
+    project.repro()
+    assert different(reference(name), outputs(project.folder)) == [], "; ".join(done)
 
 
 def test_an_edit_and_its_way_back_with_damage_on_the_way_end_as_a_build_from_scratch(project, from_scratch):
-    chance = random.Random(SEED)  # noqa: S311 - it is no secret
+    chance = random.Random(1)  # noqa: S311 - it is no secret
     enter(project, stricter_gate)
     an_output_is_deleted(project, chance)
     project.repro()
-    run_script(project, chance, ["as_committed"], from_scratch)
+    edit(project, "as_committed", chance, from_scratch, [])
 
 
 @pytest.mark.nightly
-def test_random_edit_scripts_end_as_builds_from_scratch(project, from_scratch):
-    for number in range(SCRIPTS):
-        chance = random.Random(f"{SEED}/{number}")  # noqa: S311 - it is no secret
-        names = chance.choices(sorted(STATES), k=chance.randint(1, LONGEST))
-        done = run_script(project, chance, names, from_scratch)
-        print(f"script {number + 1} of {SCRIPTS}: {'; '.join(done)}")
+def test_random_edits_end_as_builds_from_scratch(project, from_scratch):
+    chance, done = dice("edits"), []
+    for number in range(EDITS):
+        edit(project, chance.choice(sorted(STATES)), chance, from_scratch, done)
+        print(f"edit {number + 1} of {EDITS}: {done[-1]}")
 
 
 def test_every_state_is_one_of_its_own(built, tmp_path):

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from benchmarks import kills
 from tests.contract.graph import ROOT
+from tests.counts import dice, times
 from tests.pipeline.conftest import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]  # one worker trains the reference
@@ -26,7 +27,7 @@ FILES = {
     *("rng_state.pth", "scheduler.pt", "trainer_state.json"),
 }
 PATIENCE_SECONDS = 120
-KILLS = int(os.environ.get("OLLAMAKE_KILLS", "20"))
+KILLS = times(4, release=20)
 
 
 @pytest.fixture(scope="module")
@@ -199,10 +200,10 @@ def test_all_killed_at_a_random_instant_the_next_repro_gives_the_same_bytes(fres
 @pytest.mark.row("R2.2")
 @pytest.mark.parametrize("turn", range(KILLS))
 def test_dvc_alone_killed_at_a_random_instant_a_repro_at_once_gives_the_same_bytes(fresh, reference, turn):
-    dice = random.Random(turn)  # noqa: S311 - it is no secret
+    drawn = dice(f"dvc alone {turn}")
     with dvc(fresh, "repro") as process:
-        time.sleep(dice.uniform(0, 12))
-        process.send_signal(dice.choice([signal.SIGKILL, signal.SIGTERM]))
+        time.sleep(drawn.uniform(0, 12))
+        process.send_signal(drawn.choice([signal.SIGKILL, signal.SIGTERM]))
         process.wait()
         repro(fresh)  # at once: the stage that was left may still be there
         process.communicate(timeout=PATIENCE_SECONDS)  # ends when nobody can write there any more

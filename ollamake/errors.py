@@ -8,7 +8,8 @@ OllamakeError          exit code 1
 ├── ConversionError    the merged model could not be written as GGUF
 ├── ParityError        the GGUF does not behave as the trained model does
 ├── ServerError        the Ollama server refused or broke off
-└── DiskError          files cannot be read or written: no room, no right, a limit, a failing disk
+├── DiskError          files cannot be read or written: no room, no right, a limit, a failing disk
+└── ShortageError      there is not enough memory
 """
 
 import errno
@@ -25,6 +26,8 @@ ANSWERS = {
     errno.EIO: ("the disk does not read or write it", "look into the system's log (`dmesg`): the disk may be failing"),
     errno.EMFILE: ("too many files are open at once", "`ulimit -n 1024`"),
 }
+# What Python, the linker of libraries and the system say where there is no room in memory.
+MEMORY = re.compile("[Cc]annot allocate memory|failed to map segment|can't start new thread|std::bad_alloc")
 # What SQLite, in which DVC and Optuna keep records, says in place of the system's number.
 DATABASE = re.compile("disk I/O error|database or disk is full|attempt to write a readonly database|unable to open")
 # numpy and torch keep to themselves why.
@@ -84,8 +87,15 @@ class DiskError(OllamakeError):
     """Files cannot be read or written: no room, no right, a limit, a failing disk."""
 
 
-def of_system(error: BaseException) -> DiskError | None:
-    """Return the DiskError for what the system is behind, whichever library wraps it; None for anything else."""
+class ShortageError(OllamakeError):
+    """There is not enough memory."""
+
+
+def of_system(error: BaseException) -> OllamakeError | None:
+    """Return the error for what the system is behind, whichever library wraps it; None for anything else."""
+    if isinstance(error, MemoryError) or MEMORY.search(str(error)):
+        hint = "`python -m ollamake plan` estimates how much each stage needs, `ulimit -v` shows a limit"
+        return ShortageError("there is not enough memory", hint=f"{hint}; then run `dvc repro` again")
     wrapped = WRAPPED.search(str(error))
     number = getattr(error, "errno", None) or (int(wrapped[1] or wrapped[2]) if wrapped else None)
     if PARTLY.search(str(error)):

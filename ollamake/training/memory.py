@@ -23,6 +23,7 @@ SAYINGS = (
     "not enough memory",
     "annot allocate memory",
     "std::bad_alloc",
+    "can't start new thread",  # Python's: there is no room for its stack
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )

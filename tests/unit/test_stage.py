@@ -80,6 +80,8 @@ def test_a_full_disk_is_told_in_one_line():
             RuntimeError("[enforce fail at container.cc:672] . unexpected pos 640 vs 534"),
             "only a part of a file",
         ),
+        (MemoryError(), "there is not enough memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "there is not enough memory"),
         (sqlite3.OperationalError("disk I/O error"), "a database cannot be read or written: disk I/O error"),
     ],
 )

@@ -16,7 +16,7 @@ from tests.laws.outputs import different, outputs
 from tests.laws.surroundings import Surroundings, build_in
 from tests.pipeline.conftest import Project
 
-EDITS = times(10, release=200)
+SCRIPTS, EDITS = range(times(1, release=4)), times(10, release=50)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline"), pytest.mark.row("R1.1")]
 
@@ -139,8 +139,9 @@ def test_an_edit_and_its_way_back_with_damage_on_the_way_end_as_a_build_from_scr
 
 
 @pytest.mark.nightly
-def test_random_edits_end_as_builds_from_scratch(project, from_scratch):
-    chance, done = dice("edits"), []
+@pytest.mark.parametrize("script", [pytest.param(n, marks=pytest.mark.xdist_group(f"edits-{n}")) for n in SCRIPTS])
+def test_random_edits_end_as_builds_from_scratch(project, from_scratch, script):
+    chance, done = dice(f"edits {script}"), []
     for number in range(EDITS):
         edit(project, chance.choice(sorted(STATES)), chance, from_scratch, done)
         print(f"edit {number + 1} of {EDITS}: {done[-1]}")

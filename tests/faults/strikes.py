@@ -84,7 +84,7 @@ class Range:
         self.begin()
         code, _, said = self._run(NEVER + turn, "power")
         assert code == 0, said
-        return [name for name, digest in self._digests().items() if digest != reference.get(name)]
+        return self._wrong(self._digests(), reference)
 
     def begin(self) -> None:
         """Make it as before the stage ran for the first time."""
@@ -94,13 +94,14 @@ class Range:
             shutil.rmtree(self.victim.folder / STORE, ignore_errors=True)
 
     def _torn(self, found: Mapping[str, str], reference: Mapping[str, str]) -> list[str]:
-        """Return what is there and not as it should be; curves grow, and a receipt says so, while the work goes on."""
-        wrong = [name for name, digest in found.items() if digest != reference.get(name)]
-        return [name for name in wrong if not name.startswith(CURVES) and not self._says_so(name)]
+        """Return what is there and not as it should be, of a stage that did not come to its end: curves grow."""
+        return [name for name in self._wrong(found, reference) if not name.startswith(CURVES)]
 
-    def _says_so(self, name: str) -> bool:
-        receipt = read_receipt(self.victim.folder / name) if name == str(RECEIPT) else None
-        return receipt is not None and receipt.status != SERVED
+    def _wrong(self, found: Mapping[str, str], reference: Mapping[str, str]) -> list[str]:
+        """Return what is there and not as it should be; a receipt may say that nothing was proved yet."""
+        wrong = [name for name, digest in found.items() if digest != reference.get(name)]
+        receipt = read_receipt(self.victim.folder / RECEIPT)
+        return [name for name in wrong if name != str(RECEIPT) or receipt is None or receipt.status == SERVED]
 
     def _digests(self) -> dict[str, str]:
         names = [*written(self.victim.folder, self.stage), *([STORE] if self.stage == "fetch" else [])]

@@ -13,6 +13,7 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from filelock import FileLock
 
+from ollamake.ollama.settings import EXPORT
 from tests.contract.graph import ROOT
 from tests.security.canaries import command_lines, planted, write_dotenv
 
@@ -76,10 +77,12 @@ class Project:
             content.update(changes)
 
     def restore(self) -> None:
-        """Put the working copy back to the last commit, and the data with it."""
+        """Put the working copy back to the last commit, and the data with it, and what export left after the build."""
         self.run("git", "reset", "--hard", "--quiet")
         self.run("git", "clean", "--force", "-d", "--quiet")
         self.run("dvc", "checkout", "--quiet")
+        shutil.rmtree(self.folder / EXPORT, ignore_errors=True)
+        shutil.copytree(self.folder.parent / "exported", self.folder / EXPORT)
 
 
 def environment() -> dict[str, str]:
@@ -139,6 +142,7 @@ def build(folder: Path, base: Path) -> Project:
     write_dotenv(folder)
     with command_lines() as seen:
         first = project.run("dvc", "repro", **planted(folder.parent))
+    shutil.copytree(folder / EXPORT, folder.parent / "exported")
     (folder.parent / "said.txt").write_text("\n".join([first.stdout, first.stderr, *sorted(seen)]))
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "-m", "built")

@@ -5,7 +5,7 @@ memory. Fetch tries it out in a process of its own; but one that is cheap there 
 So every rendering has limits, which the system enforces: a list of what is dangerous in Jinja would never be complete.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,8 @@ Message = dict[str, str]
 # What a template may write around a conversation, and how often it may repeat what was said.
 ADDED_CHARACTERS, TIMES_SAID = 100_000, 16
 SHOWN_CHARACTERS = 60
+# For llama.cpp, which runs the template of a file as soon as it loads it, and without limits: one of nobody's.
+HARMLESS = "{{ messages[0].content }}"
 
 
 def with_system(messages: Sequence[Message], system_prompt: str) -> list[Message]:
@@ -81,9 +83,12 @@ class ChatTemplate:
             raise _explosion(f"makes {len(text):,} characters of", messages)
         return text
 
-    def render_unlimited(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
-        """Return what `render` does, in a process that has limits of its own."""
+    def render_unlimited(
+        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = False, **others: Any
+    ) -> str:
+        """Return what `render` does, in a process that has limits of its own; `others` are more of its variables."""
         given = {"messages": list(messages), "add_generation_prompt": add_generation_prompt, **self._named_tokens}
+        given.update(others)
         # As Template.render does it, which copies what it is given twice.
         return "".join(self._compiled.root_render_func(self._compiled.new_context(given)))
 

@@ -17,6 +17,7 @@ from ollamake.gguf.fixtures import CONVERSATIONS, EDGE_SPACES, awkward_strings
 from ollamake.gguf.prompts import Prompts
 from ollamake.gguf.quantizations import Quantization
 from ollamake.gguf.reference import Judgement
+from ollamake.gguf.render import rendered
 from ollamake.gguf.runtime import Runtime, Transcript
 
 LONGEST_PROMPT_TOKENS = 4096  # a longer one costs minutes on a CPU and proves no more
@@ -121,7 +122,7 @@ def examine(
     longest = max(len(question.ids) for question in questions) + max_new_tokens
     with Runtime(file, longest + CONTEXT_STEP - longest % CONTEXT_STEP) as runtime:
         findings += compare_tokens(runtime, prompts, metadata.splitter(file))  # the cause before what comes of it
-        findings += compare_prompts(runtime, prompts, questions)
+        findings += compare_prompts(file, runtime, prompts, questions)
         findings += check_stop(runtime, prompts, questions[0].ids)
         end = prompts.ids(prompts.end_of_turn)[0]
         transcripts, forced = [], []
@@ -132,15 +133,16 @@ def examine(
     return Examined(findings, questions, transcripts, forced, time.monotonic() - started)
 
 
-def compare_prompts(runtime: Runtime, prompts: Prompts, questions: Sequence[Question]) -> Iterator[Finding]:
+def compare_prompts(file: Path, runtime: Runtime, prompts: Prompts, questions: Sequence[Question]) -> Iterator[Finding]:
     """Compare texts and token ids of prompts: what the server makes of the messages, against training."""
     fixtures = prompts.readable({**CONVERSATIONS, **EDGE_SPACES})
     texts = prompts.texts(fixtures)
     asked = {name: Question(fixtures[name], text, prompts.ids(text)) for name, text in texts.items()}
     asked |= {f"question {number}": question for number, question in enumerate(questions, start=1)}
-    for name, question in asked.items():
+    made = rendered(file, [question.messages for question in asked.values()])
+    for (name, question), served in zip(asked.items(), made, strict=True):
         text = question.text.removeprefix(prompts.bos)  # the server adds it
-        yield equal("prompt texts", name, text, runtime.render(question.messages))
+        yield equal("prompt texts", name, text, served)
         yield equal("token ids", f"the prompt of {name}", question.ids, runtime.tokenize(text, add_special=True))
 
 

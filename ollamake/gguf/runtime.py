@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ollamake.chat import Message
+from ollamake.chat import HARMLESS, Message
 from ollamake.errors import ConversionError, ParityError
 
 SECONDS_PER_REQUEST = 3600  # a long prompt to a large model on a slow CPU
@@ -36,10 +36,12 @@ class Transcript:
 class Runtime:
     """A GGUF loaded in llama.cpp, on the CPU and for one request at a time; a context manager.
 
-    `context_tokens` bounds prompt and answer together. Raises ConversionError for a file it cannot load.
+    `context_tokens` bounds prompt and answer together. `templated` lets llama.cpp run the chat template inside the
+    file, which is a stranger's: only in a process with limits (render.py). Raises ConversionError for a file it cannot
+    load.
     """
 
-    def __init__(self, file: Path, context_tokens: int) -> None:
+    def __init__(self, file: Path, context_tokens: int, *, templated: bool = False) -> None:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
@@ -49,6 +51,8 @@ class Runtime:
             params.cpuparams.n_threads = int(threads)
         params.check_tensors = True  # refuses NaN and infinity, in quantized blocks too
         params.prefill_assistant = False
+        if not templated:
+            params.chat_template = HARMLESS
         params.cache_ram_mib, params.warmup, params.offline, params.verbosity = 0, False, True, 0
         params.ui, params.endpoint_slots, params.cors_origins = False, False, ""
         try:
@@ -72,7 +76,7 @@ class Runtime:
             ctypes.CDLL(None).malloc_trim(0)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Return the generation prompt that the template inside the file makes."""
+        """Return the generation prompt that the template inside the file makes; for one that was loaded `templated`."""
         text: str = self._post("/apply-template", {"messages": list(messages)})["prompt"]
         return text
 

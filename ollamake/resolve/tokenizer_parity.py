@@ -88,10 +88,13 @@ def llama_cpp_tokenize(gguf: Path) -> Iterator[Callable[[str], list[int]]]:
     """Yield llama.cpp's tokenization of a GGUF file: text to token ids, special tokens recognised, none added."""
     from xllamacpp import CommonParams, Server
 
+    from ollamake.chat import HARMLESS
+
     params = CommonParams()
     params.model.path = str(gguf)
     params.n_ctx, params.cache_ram_mib, params.verbosity = 256, 0, 0
     params.ui, params.warmup, params.offline = False, False, True
+    params.chat_template = HARMLESS
     try:
         server = Server(params)
     except RuntimeError as error:

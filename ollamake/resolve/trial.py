@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ollamake.chat import ChatTemplate, Message
+from ollamake.chat import ChatTemplate
 
 CPU_SECONDS, MEMORY_BYTES, WALL_SECONDS = 2, 512 << 20, 60
 # Of a conversation with a sentence or two; the longest default system text that is published has some 5,000.
@@ -25,6 +26,14 @@ REPOSITORY = Path(__file__).parents[2]
 SYSTEM = {"role": "system", "content": "Trial-text zero."}
 QUESTION = {"role": "user", "content": "Trial-text one?"}
 ANSWER = {"role": "assistant", "content": "Trial-text two."}
+# No row has them, but servers run the template with them, too: llama.cpp as soon as it loads the file.
+CALL = {"id": "call00001", "type": "function", "function": {"name": "trial", "arguments": {"number": 1}}}
+TOOLS = [{"type": "function", "function": {"name": "trial", "description": "A trial.", "parameters": {}}}]
+WITH_TOOLS: list[dict[str, Any]] = [
+    QUESTION,
+    {"role": "assistant", "content": "", "reasoning_content": "Trial-text three.", "tool_calls": [CALL]},
+    {"role": "tool", "name": "trial", "tool_call_id": "call00001", "content": "1"},
+]
 
 
 def find_problem(template: ChatTemplate) -> str:
@@ -93,6 +102,7 @@ def _findings(template: ChatTemplate) -> Iterator[str]:
     row = template.render_unlimited([QUESTION, ANSWER])
     longer = template.render_unlimited([QUESTION, ANSWER, QUESTION], add_generation_prompt=True)
     texts = [prompt, row, longer, _unless_refused(template, [SYSTEM, QUESTION])]
+    texts += [_unless_refused(template, WITH_TOOLS[:number], tools=TOOLS) for number in (1, 2, 3)]
     if max(map(len, texts)) > MAX_CHARACTERS:
         yield f"writes more than {MAX_CHARACTERS:,} characters around a question"
     if QUESTION["content"] not in prompt or QUESTION["content"] not in row:
@@ -101,16 +111,15 @@ def _findings(template: ChatTemplate) -> Iterator[str]:
         yield "leaves the assistant's words out"
 
 
-def _unless_refused(template: ChatTemplate, messages: list[Message]) -> str:
-    """Render a conversation that a good template may refuse, as Gemma's does one with a system message."""
-    from jinja2 import TemplateError
+def _unless_refused(template: ChatTemplate, messages: Sequence[Mapping[str, Any]], **others: Any) -> str:
+    """Render a conversation that a good template may refuse or not foresee: with a system message, with tools."""
     from jinja2.exceptions import SecurityError
 
     try:
-        return template.render_unlimited(messages, add_generation_prompt=True)
-    except SecurityError:
+        return template.render_unlimited(messages, add_generation_prompt=True, **others)
+    except (SecurityError, MemoryError, RecursionError):
         raise
-    except TemplateError:
+    except Exception:  # noqa: BLE001 - whatever it raises is not about rows of ours
         return ""
 
 

@@ -36,10 +36,13 @@ def check_weights_against_llama_cpp(folder: Path, gguf: Path, *, rounded: bool) 
 def _of_llama_cpp(gguf: Path, ids: list[int]) -> dict[int, float]:
     from xllamacpp import CommonParams, Server
 
+    from ollamake.chat import HARMLESS
+
     params = CommonParams()
     params.model.path, params.n_ctx, params.n_parallel, params.n_gpu_layers = str(gguf), CONTEXT, 1, 0
     params.cache_ram_mib, params.verbosity, params.cpuparams.n_threads = 0, 0, THREADS
     params.ui, params.warmup, params.offline = False, False, True
+    params.chat_template = HARMLESS
     reply = Server(params).handle_completions(
         {"prompt": ids, "n_predict": 1, "n_probs": LIKELIEST, "temperature": 0.0, "cache_prompt": False}
     )

@@ -10,7 +10,7 @@ import pytest
 from ollamake.base import Base
 from ollamake.errors import ConversionError, ParityError
 from ollamake.files import read_json, write_json
-from ollamake.gguf import metadata
+from ollamake.gguf import metadata, render
 from ollamake.gguf.build import parameters
 from ollamake.gguf.header import float_weights, read_header
 from ollamake.gguf.parity import fixture_questions, probe_questions
@@ -18,6 +18,8 @@ from ollamake.gguf.quantizations import QUANTIZATIONS
 from ollamake.gguf.quantize import quantize
 from ollamake.gguf.reference import TrainedModel
 from ollamake.gguf.runtime import Runtime
+from ollamake.resolve.tokenizer_parity import llama_cpp_tokenize
+from ollamake.resolve.weights_parity import _of_llama_cpp
 from tests.unit.planted import conversation, failures, workbench
 
 pytestmark = pytest.mark.slow
@@ -50,6 +52,26 @@ def test_a_right_q8_0_file_passes_and_is_less_exact_than_f16(bench):
     proof = bench.gate(small, "Q8_0")
     assert small.stat().st_size < 0.8 * bench.f16.stat().st_size
     assert proof.agreement.mean_abs_dlogprob > 2 * bench.gate(bench.f16).agreement.mean_abs_dlogprob
+
+
+@pytest.mark.row("R6.3")
+def test_a_template_that_would_not_end_in_llama_cpp_is_stopped_in_a_process_of_its_own(bench, monkeypatch):
+    own = bench.prompts.template.source.encode()
+    without_end = (
+        b"{% if tools %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
+    )
+    content, file = bench.f16.read_bytes(), bench.folder / "without_end.gguf"
+    assert content.count(own) == 1
+    file.write_bytes(content.replace(own, without_end.ljust(len(own))))
+    monkeypatch.setattr(render, "CPU_SECONDS", 3)
+    with pytest.raises(ParityError, match="llama.cpp cannot run the chat template inside it within 3 s"):
+        render.rendered(file, [conversation(1)[:1]])
+    # Whoever asks for no more than tokens never runs it.
+    with Runtime(file, 512) as runtime:
+        assert runtime.answer(bench.prompts.ids("hi"), 2).answer
+    with llama_cpp_tokenize(file) as tokenize:
+        assert tokenize("hi") == bench.prompts.ids("hi")
+    assert _of_llama_cpp(file, bench.prompts.ids("hi"))
 
 
 def test_the_name_of_the_model_is_all_that_the_file_says_of_where_it_was_made(bench):

@@ -7,7 +7,8 @@ those multiple-choice and perplexity tasks are computed; lm-eval's own `hf` mode
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,24 +54,24 @@ def run(model: str, wish: Wish, out: Path) -> str:
     _require_known(manager, wish)
     tasks = manager.load(list(wish.tasks))["tasks"]
     _require_written({name: task.OUTPUT_TYPE for name, task in tasks.items()})
-    # Ollama wants no key; a proxy before it may.
-    os.environ.setdefault("OPENAI_API_KEY", os.environ.get("OLLAMA_API_KEY", ""))
-    found = lm_eval.simple_evaluate(
-        model="local-chat-completions",
-        model_args={
-            "model": model,
-            "base_url": f"{address.url}/v1/chat/completions",
-            "tokenizer_backend": None,  # the server counts
-            "num_concurrent": 1,  # several at once are computed as a batch, where near ties may fall another way
-            "seed": wish.seed,
-        },
-        tasks=list(wish.tasks),
-        task_manager=manager,
-        limit=wish.limit,
-        apply_chat_template=True,
-        log_samples=False,
-        **dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), wish.seed),
-    )
+    seeds = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
+    with _key_of_the_server():
+        found = lm_eval.simple_evaluate(
+            model="local-chat-completions",
+            model_args={
+                "model": model,
+                "base_url": f"{address.url}/v1/chat/completions",
+                "tokenizer_backend": None,  # the server counts
+                "num_concurrent": 1,  # several at once are computed as a batch, where near ties may fall another way
+                "seed": wish.seed,
+            },
+            tasks=list(wish.tasks),
+            task_manager=manager,
+            limit=wish.limit,
+            apply_chat_template=True,
+            log_samples=False,
+            **dict.fromkeys(seeds, wish.seed),
+        )
     kept = {key: found[key] for key in KEPT if key in found}
     write_json(out, {**about, "lm_eval": lm_eval.__version__, "limit": wish.limit, **kept})
     return f"{make_table(found)}\n{model} in {address.url}; results: {out}"
@@ -84,6 +85,21 @@ def _find(address: Address, model: str) -> dict[str, str]:
         if (digest := server.digest(listed_name(model))) is None:
             raise ServerError(f"there is no model {model}", where=address.url, hint="`dvc repro export` puts it there")
         return {"model": model, "digest": digest, "server_version": server.version()}
+
+
+@contextmanager
+def _key_of_the_server() -> Iterator[None]:
+    """Let lm-eval send the key of the server in the place of that of OpenAI, which it would give to whoever answers."""
+    from ollamake.ollama.connection import api_key  # httpx loads here
+
+    own = os.environ.get("OPENAI_API_KEY")
+    os.environ["OPENAI_API_KEY"] = api_key()
+    try:
+        yield
+    finally:
+        del os.environ["OPENAI_API_KEY"]
+        if own is not None:
+            os.environ["OPENAI_API_KEY"] = own
 
 
 def _require_known(manager: Any, wish: Wish) -> None:

@@ -30,7 +30,7 @@ class ModelServer(Connection):
         capabilities = shown.get("capabilities") or ["completion"]  # a server need not say
         if "completion" not in capabilities:
             raise ServerError(
-                f"{name} does not answer prompts; it is made for {', '.join(capabilities)}",
+                f"{name} does not answer prompts; it is made for {', '.join(map(str, capabilities))}",
                 where=self.url,
                 hint=f"name another `{self.role.parameter}` in params.yaml, then `{self.role.command}`",
             )

@@ -12,7 +12,7 @@ from ollamake.asking.role import TEACHER
 from ollamake.asking.server import REPLY_SECONDS, ModelServer
 from ollamake.chat import Message
 from ollamake.ollama import refusals
-from ollamake.ollama.connection import RefusedError
+from ollamake.ollama.connection import RefusedError, as_text
 from ollamake.ollama.retry import InterruptedRequestError
 
 # A token is at most a line of the stream; room for what a server may send beside them.
@@ -68,7 +68,7 @@ def _read(pieces: Iterator[dict[str, Any]], max_lines: int, version: str) -> Ans
     """Read the stream to its end, so that the connection serves again. Raises InterruptedRequestError if it is torn."""
     texts, last = list[str](), dict[str, Any]()
     for number, last in enumerate(pieces):
-        texts.append(str(last["message"]["content"]))
+        texts.append(as_text(last["message"]["content"]))
         if number >= max_lines:
             raise InterruptedRequestError("an answer without an end")
     if not last.get("done"):

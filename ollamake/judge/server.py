@@ -9,7 +9,7 @@ from ollamake.asking.server import REPLY_SECONDS, ModelServer
 from ollamake.chat import Message
 from ollamake.judge.question import SCHEMA
 from ollamake.ollama import refusals
-from ollamake.ollama.connection import RefusedError
+from ollamake.ollama.connection import RefusedError, as_text
 
 LIKELIEST = {"temperature": 0.0, "repeat_penalty": 1.0}  # the model's own penalty, too, would lead it astray
 UNFIT = "does not fit into judge_num_ctx"
@@ -31,6 +31,6 @@ class JudgeServer(ModelServer):
                 if known and known.pattern == refusals.TOO_LONG:
                     return Refusal(UNFIT, error.message)
                 raise
-            return Answer.read(str(reply["message"]["content"]), reply, version)
+            return Answer.read(as_text(reply["message"]["content"]), reply, version)
 
         return self._ask(f"get a ruling of {judge.name}", ask, REPLY_SECONDS)

@@ -20,8 +20,8 @@ EXPOSED = (
 )
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 PROBE_SECONDS = 2.0
-# What a server binds to when it listens everywhere; nobody can connect to it.
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+LOOPBACK = {4: DEFAULT_HOST, 6: "::1"}
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ def parse_address(text: str) -> Address:
     written = text.strip().strip("\"'")
     scheme, _, rest = written.partition("://") if "://" in written else ("http", "", written)
     if scheme not in SCHEME_PORTS:
-        raise _unusable(text, f"scheme {scheme!r}")
+        raise _unusable(text, "it begins with neither http:// nor https://")
     default_port = SCHEME_PORTS[scheme] if "://" in written else DEFAULT_PORT
     host, port, path = _parts(urlsplit_or_refuse(f"{scheme}://{rest}", text), text)
-    host = EVERYWHERE.get(host, host)
-    if _is_link_local(host):
+    if (ip := _ip_address(host)) and ip.is_unspecified:  # where a server listens everywhere; nobody can connect to it
+        host = LOOPBACK[ip.version]
+    if is_link_local(host):
         raise _unusable(text, "169.254.0.0/16 and fe80::/10 hold the services of clouds and routers, and no Ollama")
     shown = f"[{host}]" if _is_ipv6(host) else host
     port = port or default_port
@@ -61,8 +62,11 @@ def exposure() -> str:
     """Return a warning where OLLAMA_HOST would let a server started with it answer everybody; else an empty string."""
     text = os.environ.get("OLLAMA_HOST", "")
     written = text.strip().strip("\"'")
-    host = urlsplit_or_refuse(written if "://" in written else f"http://{written}", text).hostname
-    return EXPOSED.format(text=_without_password(text)) if host in EVERYWHERE else ""
+    url = urlsplit_or_refuse(written if "://" in written else f"http://{written}", text)
+    ip = _ip_address(url.hostname or "")
+    # A port without a host is that port of every address; Ollama adds 127.0.0.1 only where there is neither.
+    everywhere = ip.is_unspecified if ip else url.netloc.startswith(":")
+    return EXPOSED.format(text=_without_password(text)) if everywhere else ""
 
 
 def why_silent(address: Address) -> str:
@@ -80,7 +84,7 @@ def why_silent(address: Address) -> str:
 def _probe(address: Address) -> str:
     try:
         with socket.create_connection((address.host, address.port), timeout=PROBE_SECONDS) as connection:
-            return "a name for a link-local address" if _is_link_local(connection.getpeername()[0]) else ""
+            return "a name for a link-local address" if is_link_local(connection.getpeername()[0]) else ""
     except (socket.gaierror, UnicodeError):
         return "unknown host"
     except TimeoutError:
@@ -90,31 +94,39 @@ def _probe(address: Address) -> str:
 
 
 def urlsplit_or_refuse(url: str, text: str) -> SplitResult:
-    """Split a URL. Raises ServerError that shows `text`, what the user wrote."""
+    """Split a URL. Raises ServerError that shows `text`, what the user wrote, without its password."""
     try:
         return urlsplit(url)
-    except ValueError as error:
-        raise _unusable(text, str(error)) from error
+    except ValueError:  # says what the URL is, password included: nothing of it is passed on
+        raise _unusable(text, "it holds brackets or characters that no address has") from None
 
 
 def _parts(url: SplitResult, text: str) -> tuple[str, int | None, str]:
+    if "@" in f"{url.path}{url.query}{url.fragment}":  # so the host and the path are pieces of a password
+        raise _unusable(text, "what stands before its @ holds a / ? or #; leave it out, since no password is used")
     try:
         return url.hostname or DEFAULT_HOST, url.port, url.path.strip("/")
-    except ValueError as error:
-        raise _unusable(text, "the port is no number up to 65535") from error
+    except ValueError:
+        raise _unusable(text, "the port is no number up to 65535") from None
 
 
-def _is_link_local(host: str) -> bool:
+def is_link_local(host: str) -> bool:
     """Tell whether the host is an address of the link alone, in any way of writing it that a socket would take."""
+    ip = _ip_address(host)
+    return bool(ip and ip.is_link_local)
+
+
+def _ip_address(host: str) -> IpAddress | None:
+    """Return the address that a host is written as, in any way that a socket would take; None for a name."""
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
         try:
-            found = ipaddress.ip_address(socket.inet_aton(host))  # 2852039166, 0xA9FEA9FE, 169.254.43518
+            found = ipaddress.ip_address(socket.inet_aton(host))  # 2852039166, 0xA9FEA9FE, 169.254.43518, 0
         except OSError:
-            return False
+            return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_link_local
+    return mapped or found
 
 
 def _is_ipv6(host: str) -> bool:
@@ -125,7 +137,8 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"(^|//)[^/]*@", r"\1", text)
+    # Up to the last @: one that is not written as it should be may hold others, and slashes.
+    return re.sub(r"^(\w+://)?.*@", r"\1…@", text, flags=re.DOTALL)
 
 
 def _unusable(text: str, why: str) -> ServerError:

@@ -9,7 +9,7 @@ import httpx
 
 from ollamake.errors import ServerError
 from ollamake.ollama import refusals
-from ollamake.ollama.address import Address
+from ollamake.ollama.address import Address, is_link_local
 from ollamake.ollama.bounded_stream import BoundedStream
 from ollamake.ollama.retry import MAX_SECONDS, InterruptedRequestError, patiently
 
@@ -18,6 +18,22 @@ Result = TypeVar("Result")
 # A server may be silent for minutes while it hashes a large GGUF or loads it; the libraries' own default is for ever.
 TIMEOUT = httpx.Timeout(600, connect=5, write=60)
 VERSION_TIMEOUT = httpx.Timeout(10, connect=5)
+SHOW_TIMEOUT = httpx.Timeout(60, connect=5)  # for a look into a header, maybe on a slow disk
+# The requests that may be answered by a stream of lines.
+STREAMS = ("/api/create", "/api/chat")
+# What /api/show says that is used, and as what; Ollama leaves out what is empty.
+SHOWN = {
+    "capabilities": list,
+    "details": dict,
+    "license": str,
+    "model_info": dict,
+    "modelfile": str,
+    "parameters": str,
+    "system": str,
+    "template": str,
+}
+# What reading a reply raises that holds other things than Ollama's, too few, too large ones or too deep in each other.
+NOT_OLLAMA = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class RefusedError(Exception):
@@ -34,13 +50,13 @@ class Connection:
     def __init__(self, address: Address, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.url = address.url
         self._sleep = sleep
-        key = os.environ.get("OLLAMA_API_KEY")  # the `ollama` client reads it, too
+        self._version = ""
         self._http = httpx.Client(
             base_url=address.url,
             timeout=TIMEOUT,
             trust_env=False,
             event_hooks={"response": [check]},
-            headers={"authorization": f"Bearer {key}"} if key else {},
+            headers=headers(),
         )
 
     def __enter__(self) -> Self:
@@ -51,16 +67,19 @@ class Connection:
 
     def version(self) -> str:
         """Return the server's version, such as `0.33.0`. Raises ServerError, as all methods do."""
-        return self._ask(
+        self._version = self._ask(
             "ask for the version",
-            lambda: str(self._http.get("/api/version", timeout=VERSION_TIMEOUT).json()["version"]),
+            lambda: as_text(self._http.get("/api/version", timeout=VERSION_TIMEOUT).json()["version"]),
         )
+        return self._version
 
     def digests(self) -> dict[str, str]:
         """Return the digest of every tag, 64 hex digits, by its full name, the newest tag first."""
         return self._ask(
             "list the models",
-            lambda: {tag["name"]: str(tag["digest"]) for tag in self._http.get("/api/tags").json()["models"]},
+            lambda: {
+                as_text(tag["name"]): as_text(tag["digest"]) for tag in self._http.get("/api/tags").json()["models"]
+            },
         )
 
     def digest(self, model: str) -> str | None:
@@ -69,7 +88,10 @@ class Connection:
 
     def show(self, model: str) -> dict[str, Any]:
         """Return what /api/show says of a tag."""
-        return self._post("show", "/api/show", {"model": model}, dict)
+        body = {"model": model}
+        return self._ask(
+            f"show {model}", lambda: _shown(self._http.post("/api/show", json=body, timeout=SHOW_TIMEOUT).json())
+        )
 
     def _post(self, action: str, path: str, body: dict[str, Any], read: Callable[[Any], Result]) -> Result:
         return self._ask(f"{action} {body['model']}", lambda: read(self._http.post(path, json=body).json()))
@@ -81,8 +103,8 @@ class Connection:
         except InterruptedRequestError as error:
             raise ServerError(f"cannot {action}: {error}", where=self.url, hint=refusals.LOG) from error
         except RefusedError as error:
-            raise refusals.explain(action, error.message, error.status, self.url) from error
-        except (ValueError, KeyError, TypeError) as error:
+            raise refusals.explain(action, error.message, error.status, self.url, self._version) from error
+        except NOT_OLLAMA as error:
             raise ServerError(
                 f"cannot {action}: something answers here, but not as Ollama does",
                 where=self.url,
@@ -90,10 +112,43 @@ class Connection:
             ) from error
 
 
+def api_key() -> str:
+    """Return OLLAMA_API_KEY, empty where it is not set. Raises ServerError for one that no header can carry."""
+    given = os.environ.get("OLLAMA_API_KEY", "")
+    key = given.strip()  # such as the end of a line of Windows, from a file of settings
+    if given and not (key and key.isascii() and key.isprintable()):
+        raise ServerError(
+            "is no key: it is blank, or holds something other than printable ASCII",
+            where="OLLAMA_API_KEY",
+            hint=f"set it to the key alone, or unset it, {refusals.AGAIN}",
+        )
+    return key
+
+
+def headers() -> dict[str, str]:
+    """Return what every request says: the key, if there is one. Raises as `api_key` does."""
+    plain = {"accept-encoding": "identity"}  # a compressed reply would be bounded before it grows
+    return {**plain, "authorization": f"Bearer {key}"} if (key := api_key()) else plain
+
+
+def as_text(found: Any) -> str:
+    """Return a text of a reply. Raises TypeError for anything else, such as null."""
+    if not isinstance(found, str):
+        raise TypeError(f"no text: {found!r:.40}")
+    return found
+
+
 def check(response: httpx.Response) -> None:
-    """Bound the body of a response. Raises for one that is no success, as what may pass or as what would come again."""
+    """Bound the body of a response. Raises for one that is no success, as what may pass or as what would come again.
+
+    Raises ValueError for a compressed one, and ServerError for one from an address of the link alone.
+    """
+    _require_no_link_local(response)
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise ValueError("a compressed reply, which nobody asked for")
+    response.encoding = "utf-8"  # a charset of the server's choice may be zlib, which Python unpacks without a bound
     if isinstance(response.stream, httpx.SyncByteStream):
-        response.stream = BoundedStream(response.stream)
+        response.stream = BoundedStream(response.stream, in_lines=_in_lines(response.request))
     if response.is_success:
         return
     response.read()
@@ -108,10 +163,38 @@ def check(response: httpx.Response) -> None:
     raise RefusedError(response.status_code, message)
 
 
+def _require_no_link_local(response: httpx.Response) -> None:
+    """Look at the address that was connected to: a name may lead elsewhere than it did when `why_silent` looked."""
+    connection = response.extensions.get("network_stream")
+    try:
+        host = connection.get_extra_info("server_addr")[0] if connection else ""
+    except OSError:  # the server has hung up already
+        return
+    if is_link_local(host):
+        raise ServerError(
+            f"this name leads to {host}: such addresses hold the services of clouds and routers, and no Ollama",
+            where=response.url.host,
+            hint=f"set OLLAMA_HOST to the server's address, {refusals.AGAIN}",
+        )
+
+
+def _in_lines(request: httpx.Request) -> bool:
+    """Tell whether the reply was asked for line by line; what the reply calls itself is the server's choice."""
+    return request.url.path.endswith(STREAMS) and b'"stream":true' in request.content
+
+
+def _shown(reply: dict[str, Any]) -> dict[str, Any]:
+    """Return what /api/show says. Raises TypeError or AttributeError where that is not what Ollama says."""
+    for key, kind in SHOWN.items():
+        if not isinstance(reply.get(key, kind()), kind):
+            raise TypeError(f"no {kind.__name__}: {key}")
+    return reply
+
+
 def _message(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
+    except NOT_OLLAMA:
         return response.text.strip()[:300]
 
 

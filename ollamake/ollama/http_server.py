@@ -11,7 +11,7 @@ import ollama
 from ollamake.errors import ServerError
 from ollamake.ollama import refusals
 from ollamake.ollama.address import Address
-from ollamake.ollama.connection import TIMEOUT, Connection, RefusedError, check
+from ollamake.ollama.connection import TIMEOUT, Connection, RefusedError, as_text, check, headers
 from ollamake.ollama.modelfile import Modelfile
 from ollamake.ollama.served import Message
 from ollamake.ollama.server import Answer, Token
@@ -28,7 +28,12 @@ class HttpServer(Connection):
     def __init__(self, address: Address, *, sleep: Callable[[float], None] = time.sleep) -> None:
         super().__init__(address, sleep=sleep)
         self._ollama = ollama.Client(
-            address.url, follow_redirects=False, timeout=TIMEOUT, trust_env=False, event_hooks={"response": [check]}
+            address.url,
+            follow_redirects=False,
+            timeout=TIMEOUT,
+            trust_env=False,
+            event_hooks={"response": [check]},
+            headers=headers(),
         )
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +74,7 @@ class HttpServer(Connection):
                 for step in steps:
                     status = step.status
             except ollama.ResponseError as error:  # a line inside a stream that began well
-                raise RefusedError(httpx.codes.OK, error.error) from error
+                raise RefusedError(httpx.codes.OK, str(error.error)) from error
             return status
 
         last = self._ask(f"create {model}", build)
@@ -84,7 +89,9 @@ class HttpServer(Connection):
     def render(self, model: str, messages: Sequence[Message]) -> str:
         """See `Server`."""
         body = {"model": model, "messages": list(messages), "stream": False, "_debug_render_only": True}
-        return self._post("render a prompt of", "/api/chat", body, lambda r: str(r["_debug_info"]["rendered_template"]))
+        return self._post(
+            "render a prompt of", "/api/chat", body, lambda r: as_text(r["_debug_info"]["rendered_template"])
+        )
 
     def answer(self, model: str, messages: Sequence[Message], max_new_tokens: int) -> Answer:
         """See `Server`."""
@@ -138,12 +145,14 @@ def _answer(reply: dict[str, Any]) -> Answer | None:
     if reply["done"] is False:
         return None
     tokens = tuple(
-        Token(_bytes(token), tuple((_bytes(other), other["logprob"]) for other in token.get("top_logprobs") or ()))
+        Token(
+            _bytes(token), tuple((_bytes(other), float(other["logprob"])) for other in token.get("top_logprobs") or ())
+        )
         for token in reply.get("logprobs") or ()
     )
-    return Answer(reply["message"]["content"], tokens, reply["prompt_eval_count"], reply["done_reason"])
+    return Answer(as_text(reply["message"]["content"]), tokens, reply["prompt_eval_count"], reply["done_reason"])
 
 
 def _bytes(token: dict[str, Any]) -> bytes:
     # Half a character has no text of its own, so servers send the bytes beside it.
-    return bytes(token["bytes"]) if token.get("bytes") else str(token["token"]).encode()
+    return bytes([*token["bytes"]]) if token.get("bytes") else str(token["token"]).encode()

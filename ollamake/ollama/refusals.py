@@ -125,10 +125,11 @@ def may_pass(message: str) -> bool:
     return not LOST_BLOB.search(message) and (known is None or known.passes)
 
 
-def explain(action: str, message: str, status: int, url: str) -> ServerError:
+def explain(action: str, message: str, status: int, url: str, version: str = "") -> ServerError:
     """Return the error for a refusal: `action` is what was asked, `message` the server's text, `status` its code.
 
-    A refusal inside a stream that began well has no code of its own: `status` is 200 then.
+    A refusal inside a stream that began well has no code of its own: `status` is 200 then. `version` is the server's,
+    empty where nobody has asked for it.
     """
     said = f' (Ollama said: "{message[:500]}")' if message else f" (HTTP {status}, no text)"
     if LOST_BLOB.search(message):
@@ -136,7 +137,8 @@ def explain(action: str, message: str, status: int, url: str) -> ServerError:
             f"cannot {action}: the server lost the uploaded GGUF{said}", where=url, hint=f"try again: {AGAIN[5:]}"
         )
     if known := recognize(message):
-        return ServerError(f"cannot {action}: {known.meaning}{said}", where=url, hint=known.hint)
+        meaning = known.meaning.replace("this Ollama", f"Ollama {version}") if version else known.meaning
+        return ServerError(f"cannot {action}: {meaning}{said}", where=url, hint=known.hint)
     if 300 <= status < 400:
         return ServerError(
             f"cannot {action}: the server sends us elsewhere, and nothing is sent to a place nobody named{said}",

@@ -8,7 +8,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 MAX_TRIES = 5
-MAX_SECONDS = 120.0  # no try begins later than this after the first
+MAX_SECONDS = 120.0  # no try begins later than this after the first, and no pause is longer
 FIRST_PAUSE_SECONDS = 1.0
 
 
@@ -38,6 +38,7 @@ def patiently(
             return request()
         except InterruptedRequestError as error:
             wait = max(pause * random.uniform(0.5, 1.0), error.wait_seconds)  # noqa: S311 - no secret is at stake
+            wait = min(wait, MAX_SECONDS)  # uploads and replies may be given hours, but not to sleep through
             if attempt == MAX_TRIES or clock() - start + wait > max_seconds:
                 raise
         sleep(wait)

@@ -64,7 +64,7 @@ def _settings(shown: Mapping[str, Any], model: ServedModel, header: Mapping[str,
         "template": (modelfile.template, modelfile.template if preferred else shown.get("template", "")),
         "system": (modelfile.system, shown.get("system", "")),
         "license": (modelfile.license, shown.get("license", "")),
-        "quantization": (model.serving.quantization, details.get("quantization_level", "")),
+        "quantization": (model.serving.quantization, str(details.get("quantization_level", ""))),
     }
     results = [f"{name}: {apart(*pair)}" if pair[0] != pair[1] else "" for name, pair in pairs.items()]
     return _exact("settings", [*results, parameters_apart(modelfile.parameters, shown.get("parameters", ""))])

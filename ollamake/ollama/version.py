@@ -24,10 +24,10 @@ class Versioned(Protocol):
 def require_version(server: Versioned) -> str:
     """Return the server's version. Raises ServerError when it is none, or not in SUPPORTED (the second one is not)."""
     version = server.version()
-    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    numbers = re.match(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", version)  # int refuses more than 4,300 digits
     if not numbers:
         raise ServerError(
-            f"calls itself version {version!r}; is it Ollama?", where=server.url, hint="check OLLAMA_HOST"
+            f"calls itself version {version[:40]!r}; is it Ollama?", where=server.url, hint="check OLLAMA_HOST"
         )
     found = tuple(map(int, numbers.groups()))
     oldest, end = (".".join(map(str, bound)) for bound in SUPPORTED)

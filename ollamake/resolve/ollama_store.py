@@ -12,13 +12,12 @@ from typing import Any
 from ollamake.errors import BaseModelError, ServerError
 from ollamake.files import read_json
 from ollamake.ollama.address import server_address, why_silent
-from ollamake.ollama.blobs import blob_digest, blobs_of
+from ollamake.ollama.blobs import BLOB, blob_digest, blobs_of
 
 # Where Ollama keeps its models unless OLLAMA_MODELS says otherwise: started by a user, by systemd, on Arch Linux.
 PLACES = ("~/.ollama/models", "/usr/share/ollama/.ollama/models", "/var/lib/ollama")
 REGISTRY, NAMESPACE = "registry.ollama.ai", "library"
 LAYER = "application/vnd.ollama.image."
-SHOW_SECONDS = 30.0
 # What no training here can start from, by the kinds of the layers.
 UNUSABLE = {
     "projector": "it sees or hears, too, and only text can be trained",
@@ -96,6 +95,8 @@ def _from_manifest(path: Path, folder: Path, name: str) -> Pulled:
 def _layers(manifest: dict[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
     for layer in manifest["layers"]:
         digest = str(layer["digest"]).replace(":", "-")
+        if not BLOB.fullmatch(digest):  # it would name a file outside of the folder, maybe
+            raise ValueError(f"{layer['digest']!r:.80} is no sha256")
         yield str(layer["mediaType"]).removeprefix(LAYER), folder / "blobs" / digest
 
 
@@ -109,20 +110,17 @@ def _refuse_unusable(kinds: list[str], name: str) -> None:
 
 def _from_server(name: str) -> Pulled | None:
     """Ask the server; None where there is none, or it has no such model."""
-    import httpx
-
     try:
         address = server_address()
+        if why_silent(address):
+            return None
+        from ollamake.ollama.connection import Connection  # httpx loads here
+
+        with Connection(address) as server:
+            shown = server.show(name)
     except ServerError:
         return None
-    if why_silent(address):
-        return None
-    try:
-        reply = httpx.post(f"{address.url}/api/show", json={"model": name}, timeout=SHOW_SECONDS, trust_env=False)
-        shown = reply.raise_for_status().json()
-        text = {key: str(shown.get(key) or "") for key in ("modelfile", "template", "system", "license")}
-    except (httpx.HTTPError, ValueError, AttributeError):
-        return None
+    text = {key: shown.get(key, "") for key in ("modelfile", "template", "system", "license")}
     blobs, adapted = blobs_of(text["modelfile"]), "\nADAPTER " in text["modelfile"]
     _refuse_unusable(["model"] * min(len(blobs), 1) + ["projector"] * (len(blobs) > 1) + ["adapter"] * adapted, name)
     return Pulled(blobs[0], text["template"], text["system"], text["license"])

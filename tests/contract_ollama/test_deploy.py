@@ -18,7 +18,15 @@ from ollamake.ollama.http_server import HttpServer
 from ollamake.ollama.receipt import Receipt, read_receipt
 from ollamake.ollama.served import Prompt, ServedModel
 from tests.contract_ollama.conftest import OLD
-from tests.contract_ollama.workspace import JINJA, PARAMETERS, SYSTEM, TEMPLATE, convert, read_model
+from tests.contract_ollama.workspace import (
+    JINJA,
+    MAX_NEW_TOKENS,
+    PARAMETERS,
+    SYSTEM,
+    TEMPLATE,
+    convert,
+    read_model,
+)
 from tests.standin import StandIn
 
 
@@ -298,8 +306,9 @@ def test_an_export_killed_before_any_of_its_requests_leaves_a_proved_model_under
     server: HttpServer, model: ServedModel, receipt: Path
 ) -> None:
     old, new = serve(server, model, receipt)[0].tag_digest, changed(model, num_predict=32)
+    prompt = model.proof.prompts[0]
     server.__class__ = Mortal
-    held, killed = [], 0
+    held, answers, killed = [], [], 0
     while True:
         server.asked, server.last = 0, killed
         try:
@@ -310,9 +319,11 @@ def test_an_export_killed_before_any_of_its_requests_leaves_a_proved_model_under
         finally:
             server.last = 10**9
         held.append(server.digest(new.name))
+        answers.append(server.answer(new.name, prompt.messages, MAX_NEW_TOKENS).text)
         assert read_json(receipt)["status"] != "served" or killed <= 2
     assert killed >= 20
     assert set(held) == {old, proved.tag_digest}
+    assert set(answers) == {prompt.answer}
     assert held == sorted(held, key=[old, proved.tag_digest].index)  # the old one until the copy, the new one from then
     assert server.digests() == {new.name: proved.tag_digest}
 
@@ -381,6 +392,19 @@ def test_a_server_that_shows_another_template_is_found_out(
     class Other(HttpServer):
         def show(self, tag: str) -> dict[str, object]:
             return {**super().show(tag), "template": JINJA + " "}
+
+    server.__class__ = Other
+    with pytest.raises(ServerError, match="settings: 4 of 5"):
+        serve(server, model, receipt)
+
+
+def test_a_server_that_shows_no_text_for_the_quantization_is_found_out(
+    server: HttpServer, model: ServedModel, receipt: Path
+) -> None:
+    class Other(HttpServer):
+        def show(self, tag: str) -> dict[str, object]:
+            shown = super().show(tag)
+            return {**shown, "details": {**shown["details"], "quantization_level": None}}
 
     server.__class__ = Other
     with pytest.raises(ServerError, match="settings: 4 of 5"):

@@ -3,9 +3,12 @@
 What is said for each failure stands in known_failures.md.
 """
 
+import gzip
+import itertools
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -272,15 +275,127 @@ def test_the_oldest_server_that_is_taken_serves_it_too(
 
 
 @pytest.mark.row("R4.6")
-@pytest.mark.parametrize("body", [b"<html>a router's page</html>", b"[]", b'{"v": 1}', b"null"])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>a router's page</html>", b"[]", b'{"v": 1}', b"null", b'{"version": 5}', b"[" * 100_000],
+    ids=lambda body: body[:40].decode(),
+)
 def test_something_else_at_the_port_is_recognized(raw_reply: tuple[list[bytes], int], body: bytes) -> None:
     reply, port = raw_reply
-    reply.append(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+    reply.append(whole(body))
     with (
         HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
         pytest.raises(ServerError, match="not as Ollama does"),
     ):
         server.version()
+
+
+def whole(body: bytes, header: bytes = b"", status: bytes = b"200 OK") -> bytes:
+    """A reply in one piece."""
+    end = b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+    return b"HTTP/1.1 %s\r\n%s%s" % (status, header, end)
+
+
+ENDED = '"done": true, "prompt_eval_count": 1, "done_reason": "stop"'
+SAID = '{"message": {"content": "yes"}, "logprobs": [%s], ' + ENDED + "}"
+WRONG = [
+    *(("create", line) for line in ("null", "5", '"text"', '{"status": 5}', '{"error": 5}')),
+    *(("create", f'{{"error": "{text}"}}') for text in ("5", "[1]", "null", "[" * 100_000)),
+    *(("digest", f'{{"models": [{tag}]}}') for tag in ("null", '{"name": 5, "digest": ""}', '{"name": "a"}')),
+    *(("show", f'{{"{key}": null}}') for key in connection.SHOWN),
+    *(("show", reply) for reply in ("null", "[]", '{"details": []}', '{"parameters": {}}', '{"capabilities": 5}')),
+    *(("answer", f'{{"message": {message}, {ENDED}}}') for message in ("null", "{}", '{"content": null}')),
+    *(
+        ("answer", SAID % token)
+        for token in (
+            *("5", '{"token": "a", "bytes": 1000000000000}'),
+            *('{"token": "a", "top_logprobs": [{"token": "a", "logprob": null}]}', '{"token": "a", "bytes": [256]}'),
+        )
+    ),
+    ("render", '{"_debug_info": {"rendered_template": null}}'),
+]
+
+
+@pytest.mark.row("R4.7")
+@pytest.mark.parametrize(("request_", "body"), WRONG, ids=lambda text: text[:60])
+def test_a_reply_that_is_none_of_ollamas_is_recognized_whatever_was_asked(
+    raw_reply: tuple[list[bytes], int], model: ServedModel, request_: str, body: str
+) -> None:
+    reply, port = raw_reply
+    reply.append(whole(body.encode()))
+    messages = [{"role": "user", "content": "hi"}]
+    with HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server:
+        ask = {
+            "create": lambda: server.create("a", model.serving.sha256, model.modelfile),
+            "digest": lambda: server.digest("a"),
+            "show": lambda: server.show("a"),
+            "answer": lambda: server.answer("a", messages, 1),
+            "render": lambda: server.render("a", messages),
+        }[request_]
+        with pytest.raises(ServerError, match="something answers here, but not as Ollama does"):
+            ask()
+
+
+@pytest.mark.row("R4.7")
+def test_an_error_inside_an_error_that_is_no_text_is_an_error_all_the_same(
+    raw_reply: tuple[list[bytes], int], model: ServedModel
+) -> None:
+    reply, port = raw_reply
+    reply.append(whole(rb'{"error": "{\"error\": 5}"}'))
+    with (
+        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
+        pytest.raises(ServerError, match='Ollama said: "5"'),
+    ):
+        server.create("a", model.serving.sha256, model.modelfile)
+
+
+@pytest.mark.row("R4.6")
+def test_a_version_of_thousands_of_digits_is_none(raw_reply: tuple[list[bytes], int]) -> None:
+    reply, port = raw_reply
+    reply.append(whole(b'{"version": "%s.0.0"}' % (b"5" * 5000)))
+    with HttpServer(parse_address(f"127.0.0.1:{port}")) as server, pytest.raises(ServerError) as failure:
+        require_version(server)
+    assert failure.value.problem == f"calls itself version {'5' * 40!r}; is it Ollama?"
+
+
+@pytest.mark.row("R4.7")
+@pytest.mark.parametrize("body", [gzip.compress(b'{"version": "0.33.0"}'), b"no gzip"], ids=["gzip", "no gzip"])
+def test_a_compressed_reply_is_refused_since_no_bound_would_hold_what_comes_out_of_it(
+    raw_reply: tuple[list[bytes], int], body: bytes
+) -> None:
+    reply, port = raw_reply
+    reply.append(whole(body, b"Content-Encoding: gzip\r\n"))
+    with (
+        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
+        pytest.raises(ServerError, match="not as Ollama does"),
+    ):
+        server.version()
+
+
+@pytest.mark.row("R4.7")
+@pytest.mark.parametrize("charset", ["zlib", "bz2", "undefined"])
+def test_a_charset_that_is_none_is_not_followed(raw_reply: tuple[list[bytes], int], charset: str) -> None:
+    reply, port = raw_reply
+    header = f"Content-Type: text/plain; charset={charset}\r\n".encode()
+    reply.append(whole(b"no text", header, b"400 Bad Request"))
+    with (
+        HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
+        pytest.raises(ServerError, match='Ollama said: "no text"'),
+    ):
+        server.version()
+
+
+@pytest.mark.row("R6.5")
+def test_a_name_that_leads_to_a_link_local_address_after_all_is_not_listened_to(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "is_link_local", lambda host: host == "127.0.0.1")
+    with (
+        HttpServer(parse_address(standin.url)) as server,
+        pytest.raises(ServerError, match=r"this name leads to 127\.0\.0\.1"),
+    ):
+        server.version()
+    assert standin.requests == ["GET /api/version"]
 
 
 def chunked(*blocks: bytes) -> list[bytes]:
@@ -305,29 +420,42 @@ def test_lines_of_a_stream_may_be_torn_anywhere_even_inside_a_character(
             server.create(model.name, model.serving.sha256, model.modelfile)
 
 
+def test_a_creation_may_take_longer_than_any_other_reply(
+    raw_reply: tuple[list[bytes], int], model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count(step=50)
+    monkeypatch.setattr(bounded_stream, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    reply, port = raw_reply
+    reply += chunked(*[b'{"status":"hashing"}\n'] * 9, b'{"status":"success"}\n')
+    with HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server:
+        server.create(model.name, model.serving.sha256, model.modelfile)
+        with pytest.raises(ServerError, match="a reply took more than 120 s to arrive"):
+            server.version()
+
+
 @pytest.mark.row("R4.7")
 def test_a_creation_whose_line_never_ends_is_cut_off(
     raw_reply: tuple[list[bytes], int], model: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_stream, "MAX_LINE_BYTES", 4 << 20)
+    monkeypatch.setattr(bounded_stream, "MAX_BYTES", 4 << 20)
     reply, port = raw_reply
     reply += chunked(*[b"x" * (1 << 20)] * 6)
     with (
         HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
-        pytest.raises(ServerError, match="a line of more than 4194304 bytes"),
+        pytest.raises(ServerError, match="a reply of more than 4194304 bytes"),
     ):
         server.create(model.name, model.serving.sha256, model.modelfile)
 
 
 @pytest.mark.row("R4.7")
 def test_an_endless_line_is_cut_off(raw_reply: tuple[list[bytes], int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_stream, "MAX_LINE_BYTES", 4 << 20)
+    monkeypatch.setattr(bounded_stream, "MAX_BYTES", 4 << 20)
     reply, port = raw_reply
     reply.append(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\nConnection: close\r\n\r\n")
     reply += [b"x" * (1 << 20)] * 6
     with (
         HttpServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as server,
-        pytest.raises(ServerError, match="a line of more than 4194304 bytes"),
+        pytest.raises(ServerError, match="a reply of more than 4194304 bytes"),
     ):
         server.version()
 

@@ -137,13 +137,14 @@ def test_something_else_at_the_port_is_recognized(raw_reply: tuple[list[bytes], 
         answer_of(port)
 
 
-def test_a_model_that_only_embeds_is_no_teacher(raw_reply: tuple[list[bytes], int]) -> None:
+@pytest.mark.parametrize("capability", ["embedding", 5])
+def test_a_model_that_only_embeds_is_no_teacher(raw_reply: tuple[list[bytes], int], capability: object) -> None:
     reply, port = raw_reply
     # One body for the three requests: each finds what it looks for.
-    known = {"version": "0.33.0", "models": [{"name": "a:latest", "digest": "0"}], "capabilities": ["embedding"]}
+    known = {"version": "0.33.0", "models": [{"name": "a:latest", "digest": "0"}], "capabilities": [capability]}
     reply += [HEAD, json.dumps(known).encode()]
     with (
         TeacherServer(parse_address(f"127.0.0.1:{port}"), sleep=lambda _: None) as school,
-        pytest.raises(ServerError, match="a does not answer prompts; it is made for embedding"),
+        pytest.raises(ServerError, match=f"a does not answer prompts; it is made for {capability}"),
     ):
         school.find("a", OPTIONS)

@@ -1,5 +1,6 @@
 import socket
 import threading
+import traceback
 
 import pytest
 from ollama._client import _parse_host
@@ -38,6 +39,11 @@ def test_every_form_is_read_as_the_ollama_client_reads_it(form: str) -> None:
         ("0.0.0.0", Address("http://127.0.0.1:11434", "127.0.0.1", 11434)),  # noqa: S104
         ("http://0.0.0.0:5", Address("http://127.0.0.1:5", "127.0.0.1", 5)),
         ("[::]:5", Address("http://[::1]:5", "::1", 5)),
+        ("[::0]", Address("http://[::1]:11434", "::1", 11434)),
+        ("[0:0:0:0:0:0:0:0]:5", Address("http://[::1]:5", "::1", 5)),
+        ("[::ffff:0.0.0.0]", Address("http://127.0.0.1:11434", "127.0.0.1", 11434)),
+        ("0", Address("http://127.0.0.1:11434", "127.0.0.1", 11434)),
+        ("http://:5", Address("http://127.0.0.1:5", "127.0.0.1", 5)),
     ],
 )
 def test_host_and_port_are_those_of_a_socket(form: str, found: Address) -> None:
@@ -66,7 +72,42 @@ def test_what_is_no_address_is_refused_with_what_was_written(form: str) -> None:
 def test_no_address_leads_to_files_other_protocols_or_the_services_of_a_cloud(form: str) -> None:
     with pytest.raises(ServerError, match="is no address of a server") as failure:
         parse_address(form)
-    assert failure.value.where == f"OLLAMA_HOST={form.replace('user:secret@', '')}"
+    assert failure.value.where == f"OLLAMA_HOST={form.replace('user:secret@', '…@')}"
+
+
+@pytest.mark.row("R6.1")
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("http://user:pa/secret@gpu:11434", "http://…@gpu:11434"),
+        ("http://user:12/secret@gpu", "http://…@gpu"),
+        ("http://user:12?secret@gpu", "http://…@gpu"),
+        ("http://user:12#secret@gpu", "http://…@gpu"),
+        ("http://user:secret@secret@gpu:port", "http://…@gpu:port"),
+        ("http://user:secret:port", "http://user:secret:port"),  # nothing tells that this is a password
+        ("ftp://user:se/secret@gpu", "ftp://…@gpu"),
+        ("http://user:[secret]@gpu", "http://…@gpu"),
+        ("http://user:[secret@gpu", "http://…@gpu"),
+        ("http://user:se℀secret@gpu", "http://…@gpu"),
+        ("user:secret@http://gpu", "…@http://gpu"),
+        ("user:secret/secret@gpu", "…@gpu"),
+    ],
+)
+def test_a_password_in_what_is_no_address_is_not_repeated(form: str, shown: str) -> None:
+    with pytest.raises(ServerError) as failure:
+        parse_address(form)
+    assert failure.value.where == f"OLLAMA_HOST={shown}"
+    said = f"{failure.value.problem} {failure.value.hint}"
+    if "@" in form:
+        said += "".join(traceback.format_exception(failure.value))
+    assert "secret" not in said
+
+
+@pytest.mark.row("R6.1")
+def test_a_password_is_repeated_neither_in_the_address_nor_in_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://user:secret@0.0.0.0:5")
+    assert server_address() == Address("http://127.0.0.1:5", "127.0.0.1", 5)
+    assert exposure().startswith("warning: OLLAMA_HOST=http://…@0.0.0.0:5 lets")
 
 
 @pytest.mark.row("R6.5")
@@ -86,14 +127,22 @@ def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(monkeypat
 
 
 @pytest.mark.row("R6.5")
-@pytest.mark.parametrize("host", ["0.0.0.0", "http://0.0.0.0:11434", "[::]:5", ' "0.0.0.0" '])  # noqa: S104
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("0.0.0.0", "http://0.0.0.0:11434", "[::]:5", ' "0.0.0.0" '),  # noqa: S104
+        *(":11434", "http://:11434", "[::0]", "[0:0:0:0:0:0:0:0]", "[::ffff:0.0.0.0]:5", "0", "0:11434"),
+    ],
+)
 def test_a_server_open_to_everybody_is_warned_of(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", host)
     assert exposure().startswith(f"warning: OLLAMA_HOST={host} lets `ollama serve` answer the whole network")
 
 
 @pytest.mark.row("R6.5")
-@pytest.mark.parametrize("host", ["", "127.0.0.1", "localhost:5", "[::1]", "https://gpu.example/ollama"])
+@pytest.mark.parametrize(
+    "host", ["", " ", "http://", "127.0.0.1", "localhost:5", "[::1]", "https://gpu.example/ollama"]
+)
 def test_a_server_with_an_address_of_its_own_is_not(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", host)
     assert exposure() == ""

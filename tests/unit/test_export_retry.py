@@ -40,6 +40,15 @@ def test_up_to_four_failures_are_forgiven(failures: int) -> None:
 
 
 @pytest.mark.row("R4.2")
+def test_the_pauses_are_drawn_at_random_so_that_two_exports_do_not_meet_again() -> None:
+    clock = Clock()
+    for _ in range(50):
+        patiently(Request(1), sleep=clock.sleep, clock=clock)
+    assert len(clock.pauses) == 50
+    assert max(clock.pauses) - min(clock.pauses) > 0.1
+
+
+@pytest.mark.row("R4.2")
 def test_the_fifth_failure_is_raised() -> None:
     clock, request = Clock(), Request(99)
     with pytest.raises(InterruptedRequestError, match="failure 5"):
@@ -58,6 +67,14 @@ def test_no_try_begins_after_two_minutes() -> None:
 def test_an_upload_may_be_given_more_time() -> None:
     clock = Clock()
     assert patiently(Request(3, wait_seconds=50), max_seconds=3600, sleep=clock.sleep, clock=clock) == "done"
+
+
+@pytest.mark.row("R4.2")
+@pytest.mark.parametrize("wait_seconds", [3600, float("inf")])
+def test_no_pause_is_longer_than_two_minutes_however_much_time_there_is(wait_seconds: float) -> None:
+    clock = Clock()
+    assert patiently(Request(3, wait_seconds), max_seconds=6 * 3600, sleep=clock.sleep, clock=clock) == "done"
+    assert clock.pauses == [MAX_SECONDS] * 3
 
 
 def test_other_errors_are_not_repeated() -> None:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,6 +97,43 @@ def test_without_a_server_the_command_says_how_to_start_one(monkeypatch):
         f"error: http://127.0.0.1:9: no Ollama server (connection refused), so {MODEL} cannot be asked\n"
         "hint: start it (`ollama serve`), then the same command again\n"
     )
+
+
+@pytest.fixture
+def sent_keys(monkeypatch) -> list[str]:
+    """What OPENAI_API_KEY holds each time that lm-eval would send it, in a package that does no more than that."""
+    keys: list[str] = []
+
+    def evaluate(**_: object) -> dict[str, object]:
+        keys.append(os.environ["OPENAI_API_KEY"])
+        if len(keys) > 1:
+            raise RuntimeError("the server went away")
+        return {"results": {}}
+
+    tasks = {"tasks": {"writes": SimpleNamespace(OUTPUT_TYPE=lm_eval.WRITTEN)}}
+    manager = SimpleNamespace(all_tasks=["writes"], load=lambda _: tasks)
+    package = SimpleNamespace(__version__="0", simple_evaluate=evaluate)
+    monkeypatch.setattr(lm_eval, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda _: True)))
+    monkeypatch.setitem(sys.modules, "lm_eval", package)
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", SimpleNamespace(TaskManager=lambda **_: manager))
+    monkeypatch.setitem(sys.modules, "lm_eval.utils", SimpleNamespace(make_table=str))
+    return keys
+
+
+@pytest.mark.parametrize("of_openai", ["sk-real", None])
+@pytest.mark.parametrize("of_server", ["proxy", None])
+def test_the_key_of_openai_is_given_to_no_other_server_and_stays_as_it_is(
+    tmp_path, standin, sent_keys, monkeypatch, of_openai, of_server
+):
+    for name, key in {"OPENAI_API_KEY": of_openai, "OLLAMA_API_KEY": of_server}.items():
+        monkeypatch.setenv(name, key) if key else monkeypatch.delenv(name, raising=False)
+    wish = lm_eval.Wish(["writes"], None, None, 0)
+    lm_eval.run(MODEL, wish, tmp_path / "found.json")
+    assert os.environ.get("OPENAI_API_KEY") == of_openai
+    with pytest.raises(RuntimeError, match="went away"):
+        lm_eval.run(MODEL, wish, tmp_path / "found.json")
+    assert os.environ.get("OPENAI_API_KEY") == of_openai
+    assert sent_keys == [of_server or ""] * 2
 
 
 def test_the_stand_in_answers_as_openai_does(standin):

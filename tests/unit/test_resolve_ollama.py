@@ -1,12 +1,17 @@
 """`base_model: ollama:NAME`: found on disk or by the server's word, imported, pinned; or refused with a way on."""
 
+import json
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from ollamake.errors import BaseModelError
-from ollamake.files import sha256
+from ollamake.files import read_json, sha256
+from ollamake.ollama import bounded_stream, retry
 from ollamake.ollama.address import parse_address
 from ollamake.ollama.http_server import HttpServer
 from ollamake.resolve import ollama_store
@@ -275,6 +280,18 @@ def test_a_torn_manifest_is_named(pull: Pull, tmp_path: Path, content: str) -> N
     assert raised.value.where == str(manifest)
 
 
+@pytest.mark.parametrize("digest", ["../../id_rsa", "/etc/passwd", f"sha256:{'0' * 63}/", f"sha256-{'A' * 64}", ""])
+def test_a_layer_that_names_a_file_outside_of_the_folder_is_not_read(pull: Pull, tmp_path: Path, digest: str) -> None:
+    pull(license="MIT License")
+    (tmp_path / "id_rsa").write_text("a key of somebody")
+    manifest = next((tmp_path / "models/manifests").glob("*/*/*/*"))
+    content = read_json(manifest)
+    content["layers"][-1]["digest"] = digest
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(BaseModelError, match=f"cannot be read: '{digest}' is no sha256"):
+        find_pulled(NAME)
+
+
 # --- where it is looked for ---
 
 
@@ -313,6 +330,36 @@ def test_a_folder_that_may_not_be_entered_is_passed_over(pull: Pull, monkeypatch
 
     monkeypatch.setattr(Path, "glob", refuse)
     assert find_pulled(NAME) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"Content-Length: 999999999\r\n\r\n", b"Content-Encoding: gzip\r\n\r\n", b"Content-Length: 4\r\n\r\nnull"],
+)
+def test_a_server_that_sends_without_an_end_or_something_else_has_no_model(
+    monkeypatch: pytest.MonkeyPatch, header: bytes
+) -> None:
+    monkeypatch.setattr(bounded_stream, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(retry, "MAX_TRIES", 1)
+    blocks: list[int] = []
+
+    def answer(listener: socket.socket) -> None:
+        for _ in range(2):  # the question whether anybody listens, and the one for the model
+            connection, _ = listener.accept()
+            with connection, suppress(ConnectionError):
+                if connection.recv(65536):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\n" + header)
+                    for _ in range(64):
+                        connection.sendall(bytes(1 << 20))
+                        blocks.append(1 << 20)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{listener.getsockname()[1]}")
+        thread = Thread(target=answer, args=[listener], daemon=True)
+        thread.start()
+        assert find_pulled(NAME) is None
+        thread.join(60)
+    assert len(blocks) < 60  # what the sockets hold; the rest was not waited for
 
 
 @pytest.mark.parametrize("shown", [{"modelfile": "FROM me/other\n"}, {"modelfile": ""}, {}])

@@ -1,5 +1,6 @@
 """A hub on this machine: what the fakes of models and of data sets share."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,6 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+
+
+def blob_id(content: bytes) -> str:
+    """Return the id that git gives to the content of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 class HubHandler(BaseHTTPRequestHandler):

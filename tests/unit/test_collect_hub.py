@@ -13,7 +13,7 @@ import pytest
 from ollamake.collect import hub
 from ollamake.collect.hub import HubData
 from ollamake.errors import DataError, DiskError
-from tests.hub import HubHandler, serving
+from tests.hub import HubHandler, blob_id, serving
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 HUB_ID = "someone/some-chats"
@@ -49,8 +49,7 @@ class FakeHub:
         return {"_id": "1", "id": HUB_ID, "sha": COMMIT, "cardData": self.card, "siblings": siblings}
 
     def sibling(self, name, content):
-        blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-        facts = {"rfilename": name, "size": len(content), "blobId": blob}
+        facts = {"rfilename": name, "size": len(content), "blobId": blob_id(content)}
         if name.endswith(".parquet"):
             sha256 = hashlib.sha256(content).hexdigest()
             facts |= {"lfs": {"sha256": sha256, "size": len(content), "pointerSize": 100}, "blobId": "1" * 40}

@@ -1,4 +1,7 @@
 import hashlib
+import io
+import json
+import tarfile
 import time
 
 import pytest
@@ -6,6 +9,7 @@ import pytest
 from ollamake.collect.index import failure, source_archive
 from ollamake.collect.recipe import Package
 from ollamake.errors import DataError
+from tests.security.canaries import MARK, SECRETS
 
 CONTENT = b"an archive"
 PINNED = Package(requirement="eg==1.2.3", sha256=hashlib.sha256(CONTENT).hexdigest(), license="MIT", format="eg")
@@ -46,6 +50,39 @@ def test_a_torn_archive_is_not_used(tmp_path, no_index):
     cached(tmp_path).write_bytes(CONTENT[:-1])
     with pytest.raises(DataError):
         source_archive(PINNED, tmp_path)
+
+
+def write_archive(archive, setup):
+    """Write the source archive of eg 1.2.3; return it as a recipe pins it."""
+    with tarfile.open(archive, "w:gz") as packed:
+        for name, text in {"PKG-INFO": "Metadata-Version: 2.1\nName: eg\nVersion: 1.2.3\n", "setup.py": setup}.items():
+            entry = tarfile.TarInfo(f"eg-1.2.3/{name}")
+            entry.size = len(text)
+            packed.addfile(entry, io.BytesIO(text.encode()))
+    return PINNED.model_copy(update={"sha256": hashlib.sha256(archive.read_bytes()).hexdigest()})
+
+
+def test_the_code_of_a_package_that_pip_runs_is_given_no_secrets(tmp_path, no_index, monkeypatch):
+    links, seen = tmp_path / "links", tmp_path / "seen.json"
+    links.mkdir()
+    look = f"import json, os, setuptools\njson.dump(dict(os.environ), open({str(seen)!r}, 'w'))\n"
+    look += "setuptools.setup(name='eg', version='1.2.3')\n"
+    pinned = write_archive(links / "eg-1.2.3.tar.gz", look)
+    for name, value in SECRETS.items():
+        if not name.startswith("PIP_"):
+            monkeypatch.setenv(name, value)
+    given = {
+        "PIP_FIND_LINKS": str(links),
+        "PIP_NO_INDEX": "1",
+        "https_proxy": "http://proxy",
+        "SSL_CERT_FILE": "/a.pem",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert source_archive(pinned, tmp_path / "downloads").is_file()
+    environment = json.loads(seen.read_text())
+    assert MARK not in str(environment)
+    assert {"PATH", "HOME", *given} <= set(environment)
 
 
 def test_a_file_with_another_hash_is_named_with_both_hashes():

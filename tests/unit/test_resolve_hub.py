@@ -14,7 +14,7 @@ from ollamake.files import read_json, write_json
 from ollamake.resolve import hub
 from ollamake.resolve.catalog import Entry
 from ollamake.resolve.hub import HubModel
-from tests.hub import HubHandler, serving
+from tests.hub import HubHandler, blob_id, serving
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 HUB_ID = "someone/some-model"
@@ -43,10 +43,10 @@ class FakeHub:
         }
 
     def sibling(self, file):
-        facts = {"rfilename": file.name, "size": file.stat().st_size, "blobId": "1"}
+        facts = {"rfilename": file.name, "size": file.stat().st_size, "blobId": blob_id(file.read_bytes())}
         if file.suffix == ".safetensors":
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            facts["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
+            facts |= {"lfs": {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}, "blobId": "1" * 40}
         return facts
 
 
@@ -141,14 +141,26 @@ def test_a_full_disk_is_noticed_before_the_weights_are_downloaded(fake, folder, 
     assert not [path for path in fake.asked if "safetensors" in path]
 
 
-def test_weights_other_than_those_the_hub_lists_are_refused_and_fetched_anew(fake, folder):
-    fake.damaged = "model.safetensors"
-    with pytest.raises(BaseModelError, match="damaged on the way"):
+SMALL = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", *SMALL])
+def test_a_file_other_than_the_one_that_the_hub_lists_is_refused_and_fetched_anew(name, fake, folder):
+    fake.damaged = name
+    with pytest.raises(BaseModelError, match="damaged on the way") as raised:
         bring(folder)
+    assert raised.value.where.endswith(f"/{name}")
+    assert list(folder.iterdir()) == []
     fake.damaged = ""
     fake.asked.clear()
     bring(folder)
-    assert [path.rpartition("/")[2] for path in fake.asked if path.startswith("GET /someone")] == ["model.safetensors"]
+    assert name in [path.rpartition("/")[2] for path in fake.asked if path.startswith("GET /someone")]
+
+
+def test_a_mirror_that_lists_no_digests_counts_as_out_of_reach(fake, folder, monkeypatch):
+    monkeypatch.setattr(fake, "sibling", lambda file: {"rfilename": file.name})
+    with pytest.raises(BaseModelError, match="out of reach: what answered lists no sizes and digests"):
+        bring(folder)
 
 
 @pytest.mark.parametrize(

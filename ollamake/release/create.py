@@ -1,8 +1,10 @@
 """Make a release of what the last `dvc repro` built, proved and served."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from ollamake.base import RECORD
 from ollamake.errors import ServerError
@@ -25,6 +27,8 @@ from ollamake.release.record import (
     tag_of,
 )
 from ollamake.release.version import Part, bumped, numbers
+
+PLACES = ("base_model", "data_source")  # parameters that may name what lies outside of the repository
 
 
 def create(server: TagServer, version: str | None, part: Part) -> Record:
@@ -127,10 +131,15 @@ def _record(build: Build, version: str, tag: str, content: str, items: dict[str,
         system=model.modelfile.system,
         license=model.modelfile.license,
         parameters=dict(model.modelfile.parameters),
-        server=build.proved.server,
         server_version=build.proved.version,
         tag_digest=build.proved.tag_digest,
         blobs=build.proved.blobs,
         checks=build.proved.checks,
-        params=build.params,
+        params=_without_folders(build.params),
     )
+
+
+def _without_folders(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters; of a path out of the repository the last part, for the record goes wherever git goes."""
+    outside = [name for name in PLACES if params[name].startswith(("/", "~", "../"))]
+    return {**params, **{name: Path(params[name]).name for name in outside}}

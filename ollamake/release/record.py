@@ -27,7 +27,8 @@ class Record(BaseModel):
     `content` is the sha256 of what is served (see `content_hash`), `tag` the tag in Ollama that never moves, `data` the
     md5 of every data file in dvc.lock, `rows` their rows, `scores` metrics/gate.json as it stood, `judge`
     metrics/judge.json if a judge ruled, `parity` metrics/convert.json, `tag_digest` and `blobs` what the server that
-    made it calls it, `sbom` the sha256 of its bill of materials, empty for releases from before there were any.
+    made it calls it, `params` params.yaml without the folders of this machine, `sbom` the sha256 of its bill of
+    materials, empty for releases from before there were any.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,7 +51,6 @@ class Record(BaseModel):
     system: str
     license: str
     parameters: dict[str, Any]
-    server: str
     server_version: str
     tag_digest: str
     blobs: dict[str, str]

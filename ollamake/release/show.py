@@ -59,7 +59,7 @@ def describe(record: Record) -> str:
         "release": f"{record.name} {record.version}, made {record.created}",
         "channels": " ".join(name for name, version in read_channels().items() if version == record.version) or "none",
         "tag": record.tag,
-        "digest": f"{record.tag_digest} in Ollama {record.server_version} at {record.server}",
+        "digest": f"{record.tag_digest} in Ollama {record.server_version}",
         "commit": f"{record.git_commit}, the release itself {record.git_tag}",
         "base": " ".join(filter(None, record.base.values())),
         "file": f"{record.serving.gguf}, {record.serving.quantization}, {record.serving.size_bytes:,} bytes, sha256 "

@@ -1,5 +1,6 @@
 """What may be released: a build that is committed, current, through its gate, proved and served, and nothing else."""
 
+import dataclasses
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,30 @@ def test_a_release_is_made_once(server: HttpServer) -> None:
     again = refused(server)
     assert again.problem == "this very model is release 1.0.0: the same weights, template and parameters"
     assert again.hint == "`python -m ollamake release promote 1.0.0` lets prod name it"
+
+
+@pytest.mark.usefixtures("without_dvc")
+def test_a_release_names_no_folder_of_this_machine_and_no_server(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_model()
+    found = read_build(server)
+    places = {"base_model": "/home/ann/models/mine", "data_source": "~ann/chats.jsonl"}
+    there = dataclasses.replace(
+        found,
+        proved=found.proved.model_copy(update={"server": "http://anns-box.lan:11434"}),
+        params={**found.params, **places},
+    )
+    monkeypatch.setattr("ollamake.release.create.read_build", lambda _: there)
+    made = create(server, None, "minor")
+    assert {name: made.params[name] for name in places} == {"base_model": "mine", "data_source": "chats.jsonl"}
+    assert read_record("1.0.0") == made
+    files = [file for file in RELEASES.iterdir() if file.name.startswith("1.0.0.")]
+    assert len(files) == 4
+    texts = [file.read_text() for file in files] + [notes(made, None), describe(made)]
+    assert [word for text in texts for word in ("ann/", "~", "anns-box", server.url) if word in text] == []
+    own = {name: value for name, value in found.params.items() if name not in places}
+    assert {name: made.params[name] for name in own} == own
 
 
 @pytest.mark.usefixtures("without_dvc")

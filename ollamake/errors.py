@@ -26,8 +26,8 @@ ANSWERS = {
     errno.EIO: ("the disk does not read or write it", "look into the system's log (`dmesg`): the disk may be failing"),
     errno.EMFILE: ("too many files are open at once", "`ulimit -n 1024`"),
 }
-# What Python, the linker of libraries and the system say where there is no room in memory.
-MEMORY = re.compile("[Cc]annot allocate memory|failed to map segment|can't start new thread|std::bad_alloc")
+# What Python, torch's allocator, the linker of libraries and the system say where there is no room in memory.
+MEMORY = re.compile("[Cc]an(?:not|'t) allocate memory|failed to map segment|can't start new thread|std::bad_alloc")
 # What SQLite, in which DVC and Optuna keep records, says in place of the system's number.
 DATABASE = re.compile("disk I/O error|database or disk is full|attempt to write a readonly database|unable to open")
 # numpy and torch keep to themselves why.

@@ -27,6 +27,8 @@ def run(schema: type[Schema], main: Callable[[Schema], None]) -> None:
     # oneDNN keeps machine code for every shape of a product that it has met, and no two batches of a training have the
     # same number of tokens: 20 MB a step. What a step needs again within itself fits into an eighth.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    # TRL would tell the hub of every training. Read when huggingface_hub is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # The million objects that the training libraries make when they are imported all stay: looking for garbage among
     # them as often as Python would takes a sixth of the time until the first step.
     gc.set_threshold(10_000)

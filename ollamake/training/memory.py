@@ -9,24 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from transformers import TrainerCallback
 
-from ollamake.errors import TrainingError
+from ollamake.errors import MEMORY, TrainingError
 from ollamake.files import read_json
 from ollamake.training.checkpoint import newest
 from ollamake.training.settings import Settings
 
 Result = TypeVar("Result")
 
-# What torch, its allocators and the libraries under it say, as RuntimeError or (torch.OutOfMemoryError) a kind of it.
-SAYINGS = (
-    "out of memory",
-    "an't allocate memory",  # the CPU's allocator: "DefaultCPUAllocator: can't allocate memory: you tried ..."
-    "not enough memory",
-    "annot allocate memory",
-    "std::bad_alloc",
-    "can't start new thread",  # Python's: there is no room for its stack
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
+# What torch and the libraries under it say besides, as RuntimeError or (torch.OutOfMemoryError) a kind of it.
+SAYINGS = ("out of memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 # oneDNN's whole message where it gets no room for its machine code; with more words it is of something it cannot do.
 PRIMITIVE = "could not create a primitive"
 
@@ -117,7 +108,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether `error` is one of the many that mean that memory ran out, of a GPU or of the machine."""
     if not isinstance(error, RuntimeError):
         return isinstance(error, MemoryError)
-    return str(error) == PRIMITIVE or any(saying in str(error) for saying in SAYINGS)
+    said = str(error)
+    return said == PRIMITIVE or bool(MEMORY.search(said)) or any(saying in said for saying in SAYINGS)
 
 
 def recorded(history: Sequence[Mapping[str, Any]]) -> list[Shortage]:

@@ -45,6 +45,14 @@ def test_a_failure_is_told_with_place_and_hint_and_exit_code_1(workspace):
     assert exit_.value.code == "error: chats.jsonl, line 812: message 3 has role 'bot'\nhint: use assistant"
 
 
+@pytest.mark.row("R1.7")
+def test_no_library_tells_the_hub_of_a_training(monkeypatch):
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
+    told = []
+    stage.run(Params, lambda _: told.append(os.environ["HF_HUB_DISABLE_TELEMETRY"]))
+    assert told == ["1"]
+
+
 def test_an_interrupted_stage_exits_with_a_failure_because_dvc_would_record_it_as_done():
     def main(_):
         raise KeyboardInterrupt

@@ -13,25 +13,35 @@ TESTS = Path(__file__).parents[1]
 
 
 class Collected:
-    """Notes the tests that carry the mark r5, by its numbers."""
+    """Notes the tests that carry the mark r5, by its numbers, and the verdicts that the marks name."""
 
     def __init__(self) -> None:
         self.found: dict[int, Counter[str]] = {}
+        self.verdicts: dict[int, set[str]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the cases of every test function for each number."""
         for item in session.items:
             name = f"{item.path.relative_to(TESTS)}::{getattr(item, 'originalname', item.name)}"
-            for number in {mark.args[0] for mark in item.iter_markers("r5")}:
+            for number, *verdicts in (mark.args for mark in item.iter_markers("r5")):
+                assert verdicts, f"{name}: r5({number}) names no verdict"
                 self.found.setdefault(number, Counter())[name] += 1
+                self.verdicts.setdefault(number, set()).update(verdicts)
 
 
-def table() -> str:
-    """Return the table, a line for each of the inputs."""
+def collect() -> Collected:
+    """Let pytest find the tests that carry the mark r5, those of the night too."""
     collected = Collected()
     files = [str(path) for path in TESTS.rglob("test_*.py") if "r5(" in path.read_text(encoding="utf-8")]
     with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-m", "r5", *files], plugins=[collected])
+        command = ["--collect-only", "-q", "-p", "no:cacheprovider", "-m", "r5", *files]
+        code = pytest.main(command, plugins=[collected])
+    assert code == pytest.ExitCode.OK, f"`python -m pytest {' '.join(command)}` says what is wrong"
+    return collected
+
+
+def table(collected: Collected) -> str:
+    """Return the table, a line for each of the inputs."""
     lines = ["| # | bad input | verdict | cases | tests |", "| --- | --- | --- | --- | --- |"]
     for number, (what, verdict) in VERDICTS.items():
         tests = collected.found.get(number, Counter())
@@ -41,4 +51,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    print(table(collect()), end="")

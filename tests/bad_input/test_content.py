@@ -1,7 +1,8 @@
-"""Rows that can be read but not used as they are (R5, numbers 18 to 24 and 29 to 31), through the whole of prepare."""
+"""Rows that can be read but not used as they are (R5, numbers 18 to 24 and 28 to 31), through the whole of prepare."""
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ollamake.errors import DataError
 from ollamake.files import read_jsonl
 from stages import prepare
+from tests.bad_input.verdicts import DROPPED, KEPT, REFUSED
 
 PARAMS = prepare.Params(
     max_examples=0,
@@ -24,6 +26,13 @@ PARAMS = prepare.Params(
 GOOD = [{"instruction": f"do {number}", "output": f"run {number}"} for number in range(200)]
 ASK, SAY = {"role": "user", "content": "ask"}, {"role": "assistant", "content": "say"}
 SYSTEM = {"role": "system", "content": "be brief"}
+STRANGE = {
+    "right to left": "\u202eمرحبا שלום\u202c",
+    "zero width": "zero\u200bwidth\u200djoined\ufeff",
+    "decomposed": unicodedata.normalize("NFD", "é ü ñ"),
+    "joined emoji": "👩‍👩‍👧 👍🏽 🇫🇷",
+    "unassigned": "\u0378 \U000e0080 \ufdd0",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -53,20 +62,20 @@ def dropped(*bad):
     return metrics["rejected"]
 
 
-@pytest.mark.r5(18)
+@pytest.mark.r5(18, DROPPED)
 def test_answers_of_a_wrong_type_are_dropped_and_counted():
     bad = [{"instruction": "a", "output": value} for value in (3, None, ["b"], {"text": "b"}, True)]
     assert dropped(*bad) == {"output is not text": 5}
 
 
-@pytest.mark.r5(19)
+@pytest.mark.r5(19, DROPPED)
 def test_rows_without_a_field_are_dropped_and_counted_by_its_name():
     bad = [{"instruction": "a"}, {"output": "b"}, {"prompt": "a"}, {"question": "a"}, {}]
     reasons = {"output is missing": 1, "instruction is missing": 1, "completion is missing": 1}
     assert dropped(*bad) == {**reasons, "none of the known fields": 2}
 
 
-@pytest.mark.r5(20)
+@pytest.mark.r5(20, KEPT, "unused fields are counted")
 def test_rows_with_more_fields_are_kept_and_the_unused_fields_counted():
     metrics, kept = prepare_rows([{**row, "notes": "lost", "score": 3} for row in GOOD])
     assert len(kept) == 200
@@ -74,7 +83,7 @@ def test_rows_with_more_fields_are_kept_and_the_unused_fields_counted():
     assert all(set(row) == {"id", "messages"} for _, row in kept)
 
 
-@pytest.mark.r5(21)
+@pytest.mark.r5(21, "repaired: the later row gets another id")
 def test_an_id_that_two_rows_have_is_repaired_for_the_later_one():
     metrics, kept = prepare_rows([{**row, "id": str(number // 2)} for number, row in enumerate(GOOD)])
     ids = {row["messages"][0]["content"]: row["id"] for _, row in kept}
@@ -83,7 +92,7 @@ def test_an_id_that_two_rows_have_is_repaired_for_the_later_one():
     assert metrics["repaired"] == {"an id that another row has": 100}
 
 
-@pytest.mark.r5(22)
+@pytest.mark.r5(22, DROPPED)
 def test_exact_duplicates_are_dropped_and_counted_and_the_first_one_stays():
     metrics, kept = prepare_rows([*GOOD, *GOOD[:30]])
     assert len(kept) == 200
@@ -91,7 +100,7 @@ def test_exact_duplicates_are_dropped_and_counted_and_the_first_one_stays():
     assert "`rows.jsonl`, line 201 (as rows.jsonl, line 1)" in Path("data/prepared/report.md").read_text()
 
 
-@pytest.mark.r5(23)
+@pytest.mark.r5(23, "never in two splits", f"same answer: {DROPPED}")
 def test_a_row_is_never_in_two_splits_whatever_its_spelling_and_equal_answers_are_dropped():
     spelled = ["Où est le café", "où EST le cafe\u0301", " où  est\nle café "]
     leaks = [{"instruction": text, "output": answer} for text in spelled for answer in ("là", "ici")]
@@ -102,7 +111,7 @@ def test_a_row_is_never_in_two_splits_whatever_its_spelling_and_equal_answers_ar
     assert metrics["duplicates"] == 4
 
 
-@pytest.mark.r5(23)
+@pytest.mark.r5(23, "never in two splits", f"same answer: {DROPPED}")
 def test_a_nearly_equal_row_is_never_in_another_split_and_dropped_when_its_answer_is_equal():
     text = " ".join(f"word{number}" for number in range(50))
     leaks = [{"instruction": f"{text} {end}", "output": "b" if end < "f" else end} for end in "abcdefghij"]
@@ -113,7 +122,7 @@ def test_a_nearly_equal_row_is_never_in_another_split_and_dropped_when_its_answe
     assert metrics["near_duplicates"] == {"groups": 1, "rows": 6, "largest": 6, "dropped": 4}
 
 
-@pytest.mark.r5(24)
+@pytest.mark.r5(24, DROPPED)
 def test_rows_whose_answer_is_empty_are_dropped_and_counted():
     empty = [{"instruction": "a", "output": value} for value in ("", " ", "\n\t", "\u00a0\u2003")]
     assert dropped(*empty, {"instruction": " ", "output": "b"}, {"text": "\n"}) == {
@@ -123,7 +132,17 @@ def test_rows_whose_answer_is_empty_are_dropped_and_counted():
     }
 
 
-@pytest.mark.r5(29)
+@pytest.mark.r5(28, f"{KEPT} (NFD becomes NFC)")
+def test_strange_code_points_are_kept_and_only_a_decomposed_text_is_composed():
+    metrics, kept = prepare_rows([*GOOD, *({"instruction": text, "output": text} for text in STRANGE.values())])
+    assert metrics["rejected"] == {}
+    learnt = {row["messages"][1]["content"] for _, row in kept}
+    assert {*STRANGE.values()} - learnt == {STRANGE["decomposed"]}
+    assert unicodedata.normalize("NFC", STRANGE["decomposed"]) in learnt
+    assert metrics["repaired"] == {"Unicode form (NFC)": 1}
+
+
+@pytest.mark.r5(29, REFUSED)
 def test_a_single_row_fails_the_build_and_leaves_nothing():
     with pytest.raises(DataError, match=r"too few rows: 1 different of 1 leave nothing for \w+ and \w+") as error:
         prepare_rows(GOOD[:1])
@@ -132,7 +151,7 @@ def test_a_single_row_fails_the_build_and_leaves_nothing():
     assert os.listdir("data") == ["raw"]
 
 
-@pytest.mark.r5(30)
+@pytest.mark.r5(30, REFUSED)
 def test_no_usable_row_fails_the_build_with_the_reasons_and_leaves_nothing():
     with pytest.raises(DataError, match="60 of 60 rows cannot be used") as error:
         prepare_rows([{"instruction": "a", "output": ""}, {"question": "a"}, {"text": 1}] * 20)
@@ -142,7 +161,7 @@ def test_no_usable_row_fails_the_build_with_the_reasons_and_leaves_nothing():
     assert os.listdir("data") == ["raw"]
 
 
-@pytest.mark.r5(31)
+@pytest.mark.r5(31, DROPPED)
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
@@ -162,7 +181,7 @@ def test_messages_that_are_no_conversation_are_dropped_and_counted(messages, rea
     assert dropped({"messages": messages}) == {reason: 1}
 
 
-@pytest.mark.r5(31)
+@pytest.mark.r5(31, DROPPED)
 def test_conversations_with_two_system_texts_are_dropped_and_counted():
     assert dropped({"messages": [SYSTEM, ASK, SAY], "system": "be kind"}) == {
         "a system message that is not the first": 1

@@ -13,6 +13,7 @@ import pytest
 
 from ollamake.data.formats.file import GREATEST_RATIO
 from tests.bad_input.corpus import LINES
+from tests.bad_input.verdicts import DROPPED, REFUSED
 from tests.reading import LARGEST_ROWS, ROOT
 
 # Not getrusage: a process starts with the peak of the one that it was forked from.
@@ -57,7 +58,7 @@ def prepare_apart(folder, name):
     return json.loads(result.stdout)
 
 
-@pytest.mark.r5(12)
+@pytest.mark.r5(12, DROPPED)
 @pytest.mark.nightly
 def test_prepare_takes_no_more_for_a_line_of_200_mb_than_for_two_rows_of_the_largest_size(tmp_path):
     with (tmp_path / "a.jsonl").open("wb") as stream:
@@ -71,7 +72,7 @@ def test_prepare_takes_no_more_for_a_line_of_200_mb_than_for_two_rows_of_the_lar
     assert peak <= LARGEST_ROWS
 
 
-@pytest.mark.r5(41)
+@pytest.mark.r5(41, REFUSED)
 @pytest.mark.nightly
 @pytest.mark.parametrize("line", [b'{"text": "%b"}\n' % (b"x" * 1000), b'{"text": "' + b"x" * 1000])
 def test_prepare_takes_no_more_for_a_bomb_of_10_gb_than_for_two_rows_of_the_largest_size(tmp_path, line):

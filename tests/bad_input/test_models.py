@@ -15,6 +15,7 @@ from ollamake.errors import BaseModelError
 from ollamake.files import read_json, write_json
 from ollamake.resolve.gguf_import import import_gguf
 from stages.fetch import Params, main
+from tests.bad_input.verdicts import REFUSED
 from tests.fuzz.models import Models
 
 WEIGHTS = "model.safetensors"
@@ -60,14 +61,14 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.r5(56)
+@pytest.mark.r5(56, REFUSED)
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "pytorch_model-00001-of-00002.bin", "model.pth"])
 def test_weights_that_are_only_pickled_are_refused(name, model):
     (model / WEIGHTS).rename(model / name)
     refused(model, f"has its weights only as {name}, a format that can run code when it is loaded")
 
 
-@pytest.mark.r5(57)
+@pytest.mark.r5(57, f"{REFUSED} unopened")
 def test_a_pickle_that_runs_code_is_refused_unopened(model, tmp_path):
     (model / WEIGHTS).unlink()
     (model / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "owned")))
@@ -75,7 +76,7 @@ def test_a_pickle_that_runs_code_is_refused_unopened(model, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.r5(57)
+@pytest.mark.r5(57, "beside good weights: left behind")
 def test_a_pickle_beside_good_weights_is_left_where_it_is(model, tmp_path):
     for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt"):
         (model / name).write_bytes(pickle.dumps(Bomb(tmp_path / "owned")))
@@ -89,7 +90,7 @@ def with_header(model, header, body=b""):
     (model / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + body)
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 def test_a_header_of_more_than_100_mb_is_refused_unread(model):
     with (model / WEIGHTS).open("wb") as stream:
         stream.write((150_000_000).to_bytes(8, "little"))
@@ -97,7 +98,7 @@ def test_a_header_of_more_than_100_mb_is_refused_unread(model):
     refused(model, "header too large")
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 @pytest.mark.parametrize(
     "offsets", [([0, 8], [0, 8]), ([0, 8], [4, 12]), ([0, 8], [16, 24]), ([8, 0], [0, 8]), ([0, 8], [8, 10**18])]
 )
@@ -109,7 +110,7 @@ def test_offsets_that_overlap_leave_gaps_or_lead_out_of_the_file_are_refused(off
     refused(model, "(?i)invalid|incomplete")
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_no_numbers_are_refused_by_their_name(value, model):
     weights = load_file(model / WEIGHTS)
@@ -118,7 +119,7 @@ def test_weights_that_are_no_numbers_are_refused_by_their_name(value, model):
     refused(model, f"model.layers.1.{QUERY} holds NaN or infinity")
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 def test_a_tensor_that_is_missing_in_one_layer_is_refused_by_its_name(model):
     weights = load_file(model / WEIGHTS)
     del weights[f"model.layers.1.{QUERY}"]
@@ -126,7 +127,7 @@ def test_a_tensor_that_is_missing_in_one_layer_is_refused_by_its_name(model):
     refused(model, f"model.layers.{QUERY} is missing or of another shape in layer 1")
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 @pytest.mark.parametrize("name", [UP, "input_layernorm.weight", "model.norm.weight"])
 def test_a_tensor_that_is_missing_everywhere_is_refused_and_not_made_up(name, model):
     weights = {key: value for key, value in load_file(model / WEIGHTS).items() if not key.endswith(name)}
@@ -134,7 +135,7 @@ def test_a_tensor_that_is_missing_everywhere_is_refused_and_not_made_up(name, mo
     refused(model, f"{name} is missing")
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 @pytest.mark.parametrize("layers", [("0",), ("0", "1")])
 def test_a_tensor_of_another_shape_is_refused_in_one_layer_and_in_all(layers, model):
     weights = load_file(model / WEIGHTS)
@@ -147,7 +148,7 @@ def test_a_tensor_of_another_shape_is_refused_in_one_layer_and_in_all(layers, mo
     )
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 @pytest.mark.parametrize(
     ("key", "value"), [("intermediate_size", 129), ("num_attention_heads", 3), ("num_key_value_heads", 1)]
 )
@@ -156,7 +157,7 @@ def test_a_config_of_another_model_is_refused(key, value, model):
     refused(model, "config.json means|transformers cannot build the model")
 
 
-@pytest.mark.r5(59)
+@pytest.mark.r5(59, f"{REFUSED}, not run")
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 def test_a_model_with_code_of_its_own_is_refused_and_its_code_not_run(file, model, tmp_path):
     (model / "modeling_mine.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
@@ -166,7 +167,7 @@ def test_a_model_with_code_of_its_own_is_refused_and_its_code_not_run(file, mode
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.r5(60)
+@pytest.mark.r5(60, REFUSED)
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model):
     weights = load_file(model / WEIGHTS)
     weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:49_000].copy()
@@ -175,14 +176,14 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model):
     refused(model, "the tokenizer has ids up to 49151, the embedding only 49000 rows")
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 @pytest.mark.parametrize("listed", [["a"], 1.5, "model.safetensors", None])
 def test_an_index_that_lists_no_files_of_tensors_is_refused(listed, model):
     write_json(model / "model.safetensors.index.json", {"weight_map": listed})
     refused(model, "weight_map is not the file of each tensor")
 
 
-@pytest.mark.r5(60)
+@pytest.mark.r5(60, REFUSED)
 def test_a_tokenizer_in_which_the_library_panics_is_refused(model):
     tokenizer = read_json(model / "tokenizer.json")
     tokenizer["model"] |= {"continuing_subword_prefix": "#" * 99}
@@ -190,7 +191,7 @@ def test_a_tokenizer_in_which_the_library_panics_is_refused(model):
     refused(model, "tokenizer.json: holds no tokenizer: ")
 
 
-@pytest.mark.r5(60)
+@pytest.mark.r5(60, REFUSED)
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "generation_config.json"])
 def test_text_that_no_file_can_hold_is_refused(file, model):
     content = read_json(model / file)
@@ -198,7 +199,6 @@ def test_text_that_no_file_can_hold_is_refused(file, model):
     refused(model, f"{file}: cannot be read as JSON: 'utf-8' codec can't encode character")
 
 
-@pytest.mark.r5(61)
 def test_a_list_of_templates_with_names_that_are_none_has_its_default_taken(model):
     config, template = read_json(model / "tokenizer_config.json"), (model / "chat_template.jinja").read_text()
     (model / "chat_template.jinja").unlink()
@@ -227,13 +227,13 @@ def damaged(gguf, before, after):
 TYPES = b"tokenizer.ggml.token_type" + bytes([9, 0, 0, 0, 5, 0, 0, 0])  # an array of 32-bit integers
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 def test_a_gguf_list_that_would_go_on_beyond_the_end_of_the_file_is_refused_at_once(gguf):
     problem = damaged(gguf, TYPES + (6).to_bytes(8, "little"), TYPES + (1 << 40).to_bytes(8, "little"))
     assert problem.endswith("it ends too soon")
 
 
-@pytest.mark.r5(58)
+@pytest.mark.r5(58, REFUSED)
 @pytest.mark.parametrize(
     ("before", "after"),
     [

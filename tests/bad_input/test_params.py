@@ -1,6 +1,7 @@
 """Bad parameters (reference/reliability.md R5, 49 to 55): each a clean failure, before any stage works."""
 
 import ast
+import re
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +15,12 @@ from ollamake.collect import mixture
 from ollamake.collect.grammar import load
 from ollamake.errors import DataError, OllamakeError, ParamsError
 from ollamake.tokens.judge import refuse_length
+from tests.bad_input.uses import USES
+from tests.bad_input.verdicts import NEVER_RUN, REFUSED
 from tests.contract.graph import ROOT, read_yaml
+from tests.unit.test_judge import converted, standin
+
+__all__ = ["converted", "standin"]
 
 GOOD = (ROOT / "params.yaml").read_text()
 # What a shell would run in each of its ways, were one ever given a parameter.
@@ -38,6 +44,7 @@ def workspace(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         copy(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
     return tmp_path
 
 
@@ -61,7 +68,7 @@ def changed(key, value):
     return "\n".join(lines) + "\n", line + 1
 
 
-@pytest.mark.r5(49)
+@pytest.mark.r5(49, REFUSED)
 @pytest.mark.usefixtures("workspace")
 def test_a_bomb_of_aliases_is_refused_before_it_opens():
     laughs = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 10)]
@@ -69,7 +76,7 @@ def test_a_bomb_of_aliases_is_refused_before_it_opens():
     assert refused(bomb).startswith("params.yaml, line 1: has the anchor or alias a0;")
 
 
-@pytest.mark.r5(50)
+@pytest.mark.r5(50, REFUSED)
 @pytest.mark.parametrize(
     "tag",
     ["!!python/object/apply:os.system [touch owned]", "!!python/object:os.system x", "!!python/name:os.system ''"],
@@ -80,7 +87,7 @@ def test_a_python_object_is_refused_and_nothing_is_run(tag, workspace):
     assert not (workspace / "owned").exists()
 
 
-@pytest.mark.r5(51)
+@pytest.mark.r5(51, REFUSED)
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize("text", ["lora_rank:\t16\n", "a: 1\n\tlora_rank: 16\n", "\tlora_rank: 16\n"])
 def test_a_tab_is_refused_by_its_line(text):
@@ -88,7 +95,7 @@ def test_a_tab_is_refused_by_its_line(text):
     assert refused(text).startswith(f"params.yaml, line {line}: is not valid YAML: found character '\\t'")
 
 
-@pytest.mark.r5(52)
+@pytest.mark.r5(52, REFUSED)
 @pytest.mark.usefixtures("workspace")
 def test_a_key_that_stands_there_twice_is_refused_by_the_line_of_the_second():
     last = len(GOOD.splitlines()) + 1
@@ -96,7 +103,7 @@ def test_a_key_that_stands_there_twice_is_refused_by_the_line_of_the_second():
     assert message.startswith(f'params.yaml, line {last}: is not valid YAML: found duplicate key "lora_rank"')
 
 
-@pytest.mark.r5(53)
+@pytest.mark.r5(53, f"of the wrong type: {REFUSED}")
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
@@ -119,7 +126,7 @@ def test_a_value_that_yaml_reads_as_another_type_is_refused_by_what_it_is(key, v
     assert f"line {line}: {key}: {problem}" in refused(text)
 
 
-@pytest.mark.r5(53)
+@pytest.mark.r5(53, "read as DVC reads them")
 @pytest.mark.parametrize(
     "value", ["1e-4", "1E-4", "017", "0o17", "0x1F", "1_000", "1:30", "no", "yes", "off", "True", "~", "+5", ".5", "1."]
 )
@@ -131,7 +138,7 @@ def test_every_way_to_write_a_value_is_read_as_dvc_reads_it(value, tmp_path):
     assert isinstance(ours, type(theirs))
 
 
-@pytest.mark.r5(53)
+@pytest.mark.r5(53, f"of the wrong type: {REFUSED}")
 @pytest.mark.parametrize("text", ["sources: " + "1" * 5000, "on: 2026-02-31", "? [a, b]\n: 1\n", "? {a: 1}\n: 1\n"])
 def test_a_list_of_sources_with_what_python_cannot_hold_is_refused(text, tmp_path):
     (tmp_path / "sources.yaml").write_text(text)
@@ -141,7 +148,7 @@ def test_a_list_of_sources_with_what_python_cannot_hold_is_refused(text, tmp_pat
     assert raised.value.hint
 
 
-@pytest.mark.r5(54)
+@pytest.mark.r5(54, REFUSED)
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
@@ -164,7 +171,7 @@ def test_a_number_that_cannot_be_meant_is_refused_by_its_line(key, value, proble
     assert f"line {line}: {key}: {problem}" in refused(text)
 
 
-@pytest.mark.r5(54)
+@pytest.mark.r5(54, REFUSED)
 @pytest.mark.usefixtures("workspace")
 def test_an_unknown_key_is_refused_with_the_one_that_was_meant():
     line = len(GOOD.splitlines()) + 1
@@ -172,7 +179,7 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant():
     assert meant in refused(f"{GOOD}lora_rnk: 8\n")
 
 
-@pytest.mark.r5(54)
+@pytest.mark.r5(54, REFUSED)
 def test_a_max_length_beyond_the_model_is_refused_with_the_most_that_fits():
     base = SimpleNamespace(context_length=512, record={"name": "tiny"})
     refuse_length(512, base)
@@ -185,12 +192,12 @@ def texts():
     return [key for key, value in read_yaml("params.yaml").items() if isinstance(value, str)]
 
 
-@pytest.mark.r5(55)
+@pytest.mark.r5(55, NEVER_RUN)
 @pytest.mark.parametrize("hostile", SHELL)
 @pytest.mark.parametrize("key", texts())
 def test_a_command_in_a_parameter_is_never_run(key, hostile, workspace):
-    """Each is refused by the check, or is a text that nothing but a message, a file name or a prompt is made of."""
-    assert refusal({**params.read(), key: hostile}) or key in FREE
+    """Each is refused by the check, or is one that may be any text."""
+    assert refusal({**params.read(), key: hostile}) or key in USES
     assert not list(workspace.rglob("owned*"))
 
 
@@ -204,29 +211,49 @@ def refusal(content):
     return ""
 
 
-# Texts that only their own stage can judge; what it does with them has tests of its own.
-FREE = {"base_model", "base_model_revision", "chat_template", "data_files", "system_prompt", "lora_target_modules"}
-FREE |= {"judge_criteria"}
+@pytest.mark.r5(55, NEVER_RUN)
+@pytest.mark.parametrize("hostile", SHELL)
+@pytest.mark.parametrize("key", USES)
+def test_what_uses_a_parameter_that_may_be_any_text_runs_no_command_in_it(key, hostile, workspace, request):
+    USES[key](hostile, request)
+    assert not list(workspace.rglob("owned*"))
 
 
-@pytest.mark.r5(55)
+@pytest.mark.r5(55, NEVER_RUN)
 def test_no_parameter_is_put_into_a_command_of_the_graph():
     commands = [entry["cmd"] for entry in read_yaml("dvc.yaml")["stages"].values()]
     assert len(commands) >= 9
     assert [command for command in commands if "$" in command] == []
 
 
-@pytest.mark.r5(55)
+CALLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell"}
+SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
+
+
+def shells_in(code):
+    """What in the code starts a shell: a call that does, one with `shell=`, a list such as ["bash", "-c", ...]."""
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in CALLS:
+                yield name
+            case ast.Call(keywords=keywords) if any(keyword.arg == "shell" for keyword in keywords):
+                yield "shell="
+            case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                words = [one.value for one in elements if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+                if SHELLS & {Path(word).name for word in words} and any(re.fullmatch(r"-\w*c", word) for word in words):
+                    yield " ".join(words)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["os.system(x)", "popen(x)", "run(x, shell=y)", "run(['bash', '-c', x])", "run(('env', '/bin/sh', '-ec', x))"],
+)
+def test_code_that_starts_a_shell_is_found(code):
+    assert len(list(shells_in(code))) == 1
+
+
+@pytest.mark.r5(55, NEVER_RUN)
 def test_no_code_of_ours_starts_a_shell():
     files = [*(ROOT / "ollamake").rglob("*.py"), *(ROOT / "stages").glob("*.py")]
     assert len(files) > 80
-    shells = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell"}
-    calls = [
-        (file.name, node)
-        for file in files
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call)
-    ]
-    named = [name for name, call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in shells]
-    asked = [name for name, call in calls if any(keyword.arg == "shell" for keyword in call.keywords)]
-    assert (named, asked) == ([], [])
+    assert [(file.name, found) for file in files for found in shells_in(file.read_text())] == []

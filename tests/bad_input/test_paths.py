@@ -16,6 +16,7 @@ from ollamake.data.formats.file import require_file
 from ollamake.data.formats.listing import list_files
 from ollamake.data.formats.reading import chunks
 from ollamake.errors import DataError
+from tests.bad_input.verdicts import KEPT, REFUSED
 from tests.reading import PAIR, refusal, rows_of
 
 ROW = json.dumps(PAIR).encode() + b"\n"
@@ -28,7 +29,7 @@ def list_refusal(source: Path, pattern: str = "all") -> DataError:
     return error.value
 
 
-@pytest.mark.r5(42)
+@pytest.mark.r5(42, REFUSED, "nothing is ever unpacked")
 @pytest.mark.parametrize("name", ["../x.jsonl", "/x.jsonl", "rows.jsonl"])
 def test_an_archive_is_refused_and_nothing_in_it_is_unpacked(tmp_path, name):
     folder = tmp_path / "data"
@@ -43,7 +44,7 @@ def test_an_archive_is_refused_and_nothing_in_it_is_unpacked(tmp_path, name):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.r5(42)
+@pytest.mark.r5(42, REFUSED)
 @pytest.mark.parametrize("name", ["../x.arrow", "/etc/passwd", "..", "", "a/b.arrow", "a\0b", 3, None])
 def test_a_saved_data_set_names_only_files_beside_it(tmp_path, name):
     (tmp_path / "x.arrow").write_bytes(b"")
@@ -55,7 +56,7 @@ def test_a_saved_data_set_names_only_files_beside_it(tmp_path, name):
     assert list_refusal(folder).problem.startswith("names a file that does not lie beside it")
 
 
-@pytest.mark.r5(43)
+@pytest.mark.r5(43, REFUSED)
 @pytest.mark.parametrize("pattern", ["all", "*.jsonl"])
 def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path, pattern):
     (tmp_path / "secret.jsonl").write_bytes(ROW)
@@ -71,7 +72,6 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path, pattern):
     assert list_refusal(folder, pattern).where == str(folder / "more")
 
 
-@pytest.mark.r5(43)
 def test_a_link_within_the_folder_is_a_file_and_no_endless_way(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/a.jsonl").write_bytes(ROW)
@@ -87,7 +87,7 @@ def _socket(path):
         server.bind(str(path))
 
 
-@pytest.mark.r5(44)
+@pytest.mark.r5(44, REFUSED)
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
@@ -107,7 +107,7 @@ def test_what_is_not_a_file_is_refused_at_once(tmp_path, monkeypatch, make, prob
         assert list_refusal(Path("a.jsonl")).problem == problem
 
 
-@pytest.mark.r5(44)
+@pytest.mark.r5(44, REFUSED)
 def test_a_fifo_in_a_folder_is_refused_only_if_it_would_be_read(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(ROW)
     os.mkfifo(tmp_path / "control")
@@ -116,7 +116,7 @@ def test_a_fifo_in_a_folder_is_refused_only_if_it_would_be_read(tmp_path):
     assert list_refusal(tmp_path).problem == "is a FIFO, not a file"
 
 
-@pytest.mark.r5(45)
+@pytest.mark.r5(45, REFUSED)
 def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.jsonl"
     path.write_bytes(ROW)
@@ -161,7 +161,7 @@ TEXT = b"".join(b'{"text":"%d"}\n' % number for number in range(100))
 SHORTER = TEXT[: TEXT.index(b"\n", 700) + 1]
 
 
-@pytest.mark.r5(46)
+@pytest.mark.r5(46, REFUSED)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("change", ["rewritten", "replaced", "removed", "touched"])
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, form, change):
@@ -183,7 +183,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, form, change)
     assert error.value.where == str(path)
 
 
-@pytest.mark.r5(47)
+@pytest.mark.r5(47, KEPT)
 @pytest.mark.parametrize("stem", ["a\nb", "-rf", "$(touch x)", "`x`; 'y' \"z\"", "a" * 249])
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_an_odd_name_is_a_name_like_any_other(tmp_path, monkeypatch, stem, form):
@@ -198,7 +198,7 @@ def test_an_odd_name_is_a_name_like_any_other(tmp_path, monkeypatch, stem, form)
     assert os.listdir() == [name]
 
 
-@pytest.mark.r5(47)
+@pytest.mark.r5(47, f"not UTF-8: {REFUSED}")
 def test_a_name_that_is_not_utf_8_is_refused_and_shown(tmp_path):
     path = os.fsencode(tmp_path) + b"/caf\xe9.jsonl"
     with open(path, "wb") as stream:  # noqa: PTH123 - a path of bytes
@@ -209,7 +209,7 @@ def test_a_name_that_is_not_utf_8_is_refused_and_shown(tmp_path):
         assert error.where == f"{tmp_path}/caf\\udce9.jsonl"
 
 
-@pytest.mark.r5(48)
+@pytest.mark.r5(48, REFUSED)
 @pytest.mark.parametrize(
     "names", [("Rows.jsonl", "rows.jsonl"), ("A/x.jsonl", "a/X.jsonl"), ("caf\u00e9.csv", "cafe\u0301.csv")]
 )

@@ -70,14 +70,16 @@ def test_the_exported_template_writes_40_chats_as_the_template_of_training_does(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_control_token_in_a_text_never_becomes_one_in_a_row(family, tmp_path):
+    known = FAMILIES[family]
     vocabulary = Vocabulary.of(write_family(family, tmp_path / family))
-    ends = frozenset(map(vocabulary.tokenizer.token_to_id, FAMILIES[family].ends))
+    ends = frozenset(map(vocabulary.tokenizer.token_to_id, known.ends))
     encoder = Encoder(ChatTemplate.of(tmp_path / family), vocabulary, ends, "", max_length=4096, too_long="drop")
-    added = vocabulary.tokenizer.get_added_tokens_decoder()
-    controls = [token.content for token in added.values() if token.special]
-    controls = [text for text in controls if vocabulary.control_ids_in(vocabulary.ids(text), ends)]
-    assert len(controls) >= 2
-    for text in controls:
+    # From the family's own definition: a token that the protection forgets must not leave this test with it.
+    special = {token.content for token in known.tokens if token.special}
+    added = vocabulary.tokenizer.get_added_tokens_decoder().values()
+    assert special == {token.content for token in added if token.special}
+    assert len(special) >= 3
+    for text in sorted(special | set(known.ends)):
         asked, answer = {"role": "user", "content": f"a {text} b"}, {"role": "assistant", "content": f"a {text} b"}
         for chat in ([asked, ANSWERED], [{"role": "user", "content": "a"}, answer]):
             assert list(encoder.encode([chat])) == [[CONTROL]], text

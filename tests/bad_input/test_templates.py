@@ -13,10 +13,11 @@ from ollamake.errors import BaseModelError
 from ollamake.files import read_json, write_json
 from ollamake.resolve.trial import find_problem
 from stages.fetch import Params, main
+from tests.bad_input.verdicts import REFUSED
 from tests.contract.graph import ROOT
 from tests.unit.tokenizing import ANSWER, row, run
 
-pytestmark = [pytest.mark.r5(61), pytest.mark.row("R6.3")]
+pytestmark = [pytest.mark.r5(61, f"{REFUSED}, within 2 s and 512 MB"), pytest.mark.row("R6.3")]
 # Time, memory, text, and what the sandbox is for: each in the ways that a template has.
 HOSTILE = {
     "a power of ten million digits": "{{ 10**10000000 }}",
@@ -43,14 +44,16 @@ HOSTILE = {
     "a way by a format": "{{ '{0.__class__.__mro__}'.format(messages) }}",
     "a change of the messages": "{% set _ = messages.append(1) %}",
     "a file of this machine": "{% include '/etc/passwd' %}",
+    "a power for whoever offers tools": "{% if tools %}{{ 10**10000000 }}{% endif %}",
+    "a long text for a tool's answer": "{% if messages[-1].role == 'tool' %}{{ 'a' * 10**10 }}{% endif %}",
 }
 STOPPED = ("takes more", "needs more", "writes more", "calls itself", "reaches for", "fails on")
 # Writes a conversation as it should, as long as nobody says much.
 UNTIL = "{{% for message in messages %}}{{{{ message.role ~ message.content }}}}{{% if message.content|length > 99 %}}"
 UNTIL += "{}{{% endif %}}{{% endfor %}}"
 LONG = [{"role": "user", "content": "word " * 40}]
-SECONDS_OF_TIME = "takes more than 1 seconds to render a conversation that ends with 'word word"
-TOO_MUCH = "needs more than 256 MB to render a conversation that ends with 'word word"
+SECONDS_OF_TIME = "takes more than {seconds} seconds to render a conversation that ends with 'word word"
+TOO_MUCH = "needs more than {megabytes:,} MB to render a conversation that ends with 'word word"
 WAITING = {
     "loops in loops": (HOSTILE["loops in loops"], SECONDS_OF_TIME),
     "a call that branches": ("{{ f(60) }}", SECONDS_OF_TIME),
@@ -67,8 +70,9 @@ WAITING = {
     ),
 }
 # Each takes seconds; one of a kind is enough for every day.
-SLOW = {"a power of ten million digits", "loops in loops", "a call that branches"}
+SLOW = {"a power of ten million digits", "a power for whoever offers tools", "loops in loops", "a call that branches"}
 FAMILIES = sorted((ROOT / "tests/golden/templates").glob("*.jinja"))
+assert len(FAMILIES) == 8
 
 
 def some_nightly(names):
@@ -105,12 +109,24 @@ def waiting(attack):
 @pytest.mark.usefixtures("tighter")
 @pytest.mark.parametrize("attack", some_nightly(WAITING))
 def test_a_template_that_fetch_cannot_see_through_is_stopped_by_the_row_that_sets_it_off(attack):
+    stopped_by_its_row(attack)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("attack", WAITING)
+def test_a_template_that_waits_for_its_row_is_stopped_by_the_limits_as_they_are_shipped(attack):
+    assert (limits.SECONDS, limits.ADDED_BYTES) == (3, 1 << 30)
+    stopped_by_its_row(attack)
+
+
+def stopped_by_its_row(attack):
     template = waiting(attack)
     assert find_problem(template) == ""
     usual = resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(BaseModelError) as raised:
         template.render(LONG)
-    assert raised.value.problem.startswith(f"the chat template {WAITING[attack][1]}")
+    told = WAITING[attack][1].format(seconds=limits.SECONDS, megabytes=limits.ADDED_BYTES >> 20)
+    assert raised.value.problem.startswith(f"the chat template {told}")
     assert raised.value.where == "chat_template.jinja"
     assert raised.value.hint
     assert resource.getrlimit(resource.RLIMIT_AS) == usual
@@ -192,5 +208,4 @@ def test_a_hostile_template_of_models_templates_is_refused_with_its_file(model):
 
 @pytest.mark.parametrize("file", FAMILIES, ids=lambda file: file.stem)
 def test_the_templates_of_real_models_pass(file):
-    assert len(FAMILIES) == 8
     assert find_problem(ChatTemplate(file.read_text(), (("bos_token", "<s>"), ("eos_token", "</s>")))) == ""

@@ -1,7 +1,8 @@
 """python -m tests.fuzz TARGET SEED FIRST COUNT: give a target the inputs of a seed, and say what became of them.
 
-Each input has 5 seconds of this process's time, after which the system ends it. The file named in OLLAMAKE_FUZZ_AT
-holds the number of the input that is being worked on, for whoever has to say at which one that was.
+Each input has 5 seconds of this process's time, and ten minutes of the clock where it waits for something, after which
+the system ends it. The file named in OLLAMAKE_FUZZ_AT holds the number of the input that is being worked on, for
+whoever has to say at which one that was.
 """
 
 import json
@@ -15,14 +16,16 @@ from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
 
-SECONDS, MEMORY_BYTES = 5, 4 << 30
+SECONDS, BLOCKED_SECONDS, MEMORY_BYTES = 5, 600, 4 << 30
 
 
 def main(target: str, seed: int, first: int, count: int) -> None:
     """Print how many inputs had which fate, as JSON. What a target raises goes through, with its number."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # a handler of Python's would wait for the C code that hangs
+    for ends in (signal.SIGPROF, signal.SIGALRM):  # a handler of Python's would wait for the C code that hangs
+        signal.signal(ends, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, BLOCKED_SECONDS)
     fates: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         give = TARGETS[target](Path(folder))
@@ -30,12 +33,14 @@ def main(target: str, seed: int, first: int, count: int) -> None:
         for number in range(first, first + count):
             _say(number)
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, BLOCKED_SECONDS)  # the other clock stands while it waits
             try:
                 fates += give(seed, number)
             except BaseException as error:
                 error.add_note(f"again: python -m tests.fuzz {target} {seed} {number} 1")
                 raise
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        for clock in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(clock, 0)
     json.dump(fates, sys.stdout)
 
 

@@ -86,9 +86,9 @@ def _add_up(metrics: dict, kept: int, path: Path) -> None:
     assert sum(finding.verdict == "rejected" for finding in found) == rejected
     for finding in found:
         f"{finding.place} {finding.reason} {finding.detail} {finding.excerpt}".encode()
-    left_out = metrics["duplicates"] + metrics["near_duplicates"]["dropped"]
-    weighed = any(b"weight" in line for line in lines)  # which may write a row more than once, or not at all
-    assert weighed or kept == metrics["rows"] - rejected - left_out
+    left_out = metrics["duplicates"] + metrics["near_duplicates"]["dropped"] + sum(metrics["left_out"].values())
+    expected = metrics["rows"] - rejected - left_out + metrics["copies"]
+    assert kept == sum(metrics["kept"].values()) == expected, f"{kept} rows are written, {expected} expected: {metrics}"
 
 
 def _usable(kept: list[bytes]) -> None:

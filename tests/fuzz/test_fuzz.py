@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from stages import prepare
 from tests.counts import dice
 from tests.faults.mutation import Mutator, shrink
-from tests.fuzz.rows import ROWS_A_BATCH
+from tests.fuzz.rows import GOOD, ROWS_A_BATCH, _hold
 
 pytestmark = pytest.mark.row("R5")
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,22 @@ def test_200_000_strange_inputs_are_read_or_refused_with_a_clear_message(target,
     assert [fate for fate in MET[target] if not fates[fate]] == []
 
 
+def test_a_row_that_prepare_loses_is_noticed_although_rows_have_weights(tmp_path, monkeypatch):
+    weights = [weight for weight in (3, 0.5) for _ in range(20)]
+    rows = [b'{"text": "said %d", "weight": %s}' % (at, str(weight).encode()) for at, weight in enumerate(weights)]
+    assert _hold(rows, tmp_path, "given")["kept"] > len(GOOD) + len(rows)  # some twice and more, others not at all
+    prepare_all = prepare.main
+
+    def lose_one(params):
+        prepare_all(params)
+        train = Path("data/prepared/train.jsonl")
+        train.write_bytes(b"".join(train.read_bytes().splitlines(keepends=True)[:-1]))
+
+    monkeypatch.setattr(prepare, "main", lose_one)
+    with pytest.raises(AssertionError, match=r"\d+ rows are written, \d+ expected"):
+        _hold(rows, tmp_path, "given")
+
+
 def test_the_same_seed_and_number_give_the_same_rows():
     rows = [Mutator(3, number).row() for number in range(200)]
     assert rows == [Mutator(3, number).row() for number in range(200)]
@@ -81,14 +98,14 @@ def broken(folder):
         if number == 3: {}
         return t.Counter(["read"])
     return give
-t.TARGETS["broken"], m.SECONDS = broken, 1
+t.TARGETS["broken"], m.SECONDS, m.BLOCKED_SECONDS = broken, 1, 5
 m.main("broken", 1, 0, 5)
 """
-    for fault in ("raise ValueError('mine')", "os.abort()", "sum(range(10**12))"):
+    for fault in ("raise ValueError('mine')", "os.abort()", "sum(range(10**12))", "os.read(os.pipe()[0], 1)"):
         at = tmp_path / "at"
         done = subprocess.run(
             [sys.executable, "-c", broken.format(fault)], cwd=ROOT, env={**os.environ, "OLLAMAKE_FUZZ_AT": str(at)},
-            capture_output=True, text=True,
+            capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode != 0
         assert at.read_text() == "3"

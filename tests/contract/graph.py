@@ -16,6 +16,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
+# What holds parameters in the code of stages.
+HOLDERS = ("params", "settings", "asked", "self")
 PINS = "pins.yaml"
 SCHEMAS = "import json, ollamake.params as p; print(json.dumps({k: [*s.model_fields] for k, s in p.schemas().items()}))"
 
@@ -139,7 +141,7 @@ def keys_of_nobody(root: Path = ROOT) -> set[str]:
 
 def keys_not_used(stage: str, root: Path = ROOT) -> set[str]:
     """The keys that the stage lists and checks, but that no line of its code reads."""
-    read = {attribute for file in code_of(stage, root) for attribute in attributes_in(file, root)}
+    read = {key for file in code_of(stage, root) for key in keys_read_in(file, root)}
     params = stages(root)[stage].params
     # export hands all of its own on to the server at once
     handed_on = {key for key in params if stage == "export" and key.startswith("ollama_")}
@@ -168,10 +170,10 @@ def _files(module: str, root: Path) -> Iterator[str]:
 
 
 @cache
-def attributes_in(path: str, root: Path = ROOT) -> frozenset[str]:
-    """Every name that the file reads as an attribute of something."""
-    nodes = ast.walk(ast.parse((root / path).read_text()))
-    return frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute))
+def keys_read_in(path: str, root: Path = ROOT) -> frozenset[str]:
+    """Every name that the file reads as an attribute of what holds parameters."""
+    nodes = [node for node in ast.walk(ast.parse((root / path).read_text())) if isinstance(node, ast.Attribute)]
+    return frozenset(node.attr for node in nodes if ast.unparse(node.value).rpartition(".")[2] in HOLDERS)
 
 
 @cache

@@ -1,26 +1,25 @@
 """A clock that jumps while a stage runs changes no byte and no duration."""
 
-import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.environment.copied import STAGES
 from tests.faults.clock import jumping_clock
-from tests.faults.disk import UnavailableError
+
+MEASURED = ("train", "baseline", "evaluate", "convert")  # whose metrics tell how long they took
 
 
 @pytest.fixture
 def jumping(tmp_path: Path) -> Iterator[dict[str, str]]:
-    with ExitStack() as stack:
-        try:
-            yield stack.enter_context(jumping_clock(tmp_path))
-        except UnavailableError as reason:
-            pytest.skip(str(reason))
+    if not shutil.which("cc"):
+        pytest.skip("there is no C compiler")
+    with jumping_clock(tmp_path) as env:
+        yield env
 
 
 def numbers(value: object) -> Iterator[float]:
@@ -34,19 +33,20 @@ def numbers(value: object) -> Iterator[float]:
 
 def test_the_clock_of_a_command_does_jump(jumping):
     code = "import time; times = set()\nwhile len(times) < 3: times.add(round(time.time() / 3600))"
-    subprocess.run([sys.executable, "-c", code], env=jumping, check=True)
+    subprocess.run([sys.executable, "-c", code], env=jumping, check=True, timeout=60)
 
 
 @pytest.mark.row("R3.7")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
-    [stage if stage == "tokenize" else pytest.param(stage, marks=pytest.mark.nightly) for stage in STAGES],
+    [stage if stage == "baseline" else pytest.param(stage, marks=pytest.mark.nightly) for stage in STAGES],
 )
 def test_a_stage_writes_the_same_bytes_and_no_negative_durations(copied, jumping, stage):
     expected = copied.digests(stage)
     copied.forget(stage)
     copied.run(sys.executable, "-m", f"stages.{stage}", **jumping)
     assert copied.digests(stage) == expected
-    for file in copied.folder.glob("metrics/*.json"):
-        assert all(number >= 0 for number in numbers(json.loads(file.read_text()))), file
+    durations = list(numbers(copied.metrics(stage))) if f"metrics/{stage}.json" in expected else []
+    assert all(number >= 0 for number in durations), durations
+    assert durations or stage not in MEASURED

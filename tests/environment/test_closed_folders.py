@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment.copied import Copied
 from tests.faults.disk import UnavailableError, read_only
 
 STAGE = "gate"  # whichever: the check stands before the work
@@ -32,11 +33,16 @@ def closed(folder: Path) -> Iterator[None]:
         folder.chmod(mode)
 
 
+def times(project: Copied) -> dict[str, int]:
+    """When each file was written that the stage writes."""
+    return {name: (project.folder / name).stat().st_mtime_ns for name in project.digests(STAGE)}
+
+
 @pytest.mark.row("R3.3")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [".", ".dvc/cache"])
 def test_a_closed_repository_or_cache_is_told_before_any_work(copied, name):
-    before = copied.digests(STAGE)
+    before, written_at = copied.digests(STAGE), times(copied)
     with closed(copied.folder / name):
         told = copied.run(sys.executable, "-m", "ollamake", "check", ok=False)
         failed = copied.run("dvc", "repro", "--force", "--single-item", STAGE, ok=False)
@@ -48,6 +54,7 @@ def test_a_closed_repository_or_cache_is_told_before_any_work(copied, name):
     else:
         assert failed.returncode == 255
         assert "ead-only file system" in failed.stderr or "nothing can be written there" in failed.stderr
+        assert times(copied).items() <= written_at.items()  # DVC may have taken them away; the stage wrote nothing
     assert "Traceback" not in told.stderr + failed.stderr
     assert copied.digests(STAGE).items() <= before.items()
     copied.repro("--single-item", STAGE)

@@ -44,6 +44,9 @@ def test_a_model_is_converted_once_files_may_be_large_enough(copied, limit, enou
     copied.forget("convert")
     result = copied.run(*file_limit(limit * MB), "dvc", "repro", "--single-item", "convert", ok=False)
     assert (result.returncode == 0) == enough
+    if not enough:
+        copied.require_clean(result, "convert", expected)
+        assert list(copied.folder.rglob("*.gguf")) == []
     copied.repro("--single-item", "convert")
     assert copied.digests("convert") == expected
 

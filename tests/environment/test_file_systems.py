@@ -50,7 +50,7 @@ def test_a_build_on_an_overlay_gives_the_same_bytes(built, stack, tmp_path):
 
 
 @pytest.mark.nightly
-def test_a_build_without_hard_links_and_reflinks_gives_the_same_bytes(built, copied, tmp_path):
+def test_a_build_without_hard_links_gives_the_same_bytes(built, copied, tmp_path):
     try:
         faults = FileFaults.compiled(tmp_path)
     except UnavailableError as reason:

@@ -59,6 +59,7 @@ def test_a_stage_on_a_disk_of_any_size_fails_cleanly_and_gives_the_same_bytes_on
     for step in range(1, SIZES + 1):
         failures += run_with(on_disk, disk, stage, need * step // SIZES, expected)
         assert on_disk.digests(stage) == expected
+    assert failures
     print(f"{stage}: needs {need:,} bytes; {failures} of {SIZES} sizes failed, cleanly")
 
 

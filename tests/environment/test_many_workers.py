@@ -25,11 +25,15 @@ def test_experiments_of_many_workers_have_the_same_bytes_as_one_after_the_other(
     while statuses := unfinished(copied):
         assert time.monotonic() < deadline, statuses
         time.sleep(1)
+    results = []
     for seed, name in zip(seeds, together, strict=True):
         # Without the run cache, or the queue's results would be taken out of it.
         copied.forget("train")
         copied.run("dvc", "exp", "run", "--temp", "-n", f"alone-{seed}", "-S", f"train_seed={seed}")
-        assert kept(copied, name) == kept(copied, f"alone-{seed}")
+        results.append(kept(copied, name))
+        assert results[-1] == kept(copied, f"alone-{seed}")
+    assert all(results)
+    assert len({result["models/tuned"] for result in results}) == len(results), "each seed trains another model"
 
 
 def unfinished(project) -> list[str]:

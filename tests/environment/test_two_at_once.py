@@ -78,6 +78,7 @@ def test_of_two_builds_at_once_one_may_be_told_to_wait_and_neither_spoils_anythi
         assert copied.digests(STAGE) == expected
         assert copied.partials() == []
         assert copied.repro("--single-item", STAGE) == []
+    assert refused  # they did meet
     print(f"{TIMES} times two builds at once: {refused} told to wait, {TIMES} of {TIMES} the same bytes")
 
 

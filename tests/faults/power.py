@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 UNSEEN = (".git", ".dvc", ".venv", "__pycache__")
@@ -52,6 +53,7 @@ class Journal:
     seed: int
     flushed: dict[int, State] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=count)
 
     def __post_init__(self) -> None:
         self.flushed = {number: state for _, number, state in self.files()}
@@ -93,7 +95,7 @@ class Journal:
     def _keep(self, path: str) -> Path | None:
         if not os.path.isfile(path) or not path.startswith(f"{self.folder}/"):
             return None
-        kept = self.side / f"kept-{len(self.changes)}"
+        kept = self.side / f"kept-{next(self.numbers)}"
         os.link(path, kept)
         return kept
 

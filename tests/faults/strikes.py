@@ -31,7 +31,10 @@ NEVER = 1_000_000  # more calls than any stage makes
 
 @dataclass(frozen=True)
 class Strike:
-    """What became of a failpoint: the call that failed, how the stage ended, and what was wrong then and in the end."""
+    """What became of a failpoint: the call that failed, how the stage ended, and what was wrong then and in the end.
+
+    `said` is what the stage said on its stderr, `then` what it said when it ran again, empty where it did not have to.
+    """
 
     stage: str
     action: str
@@ -41,6 +44,7 @@ class Strike:
     torn: list[str]
     differs: list[str]
     said: str
+    then: str
 
     def __str__(self) -> str:
         wrong = [f"{name} is torn" for name in self.torn] + [f"{name} differs" for name in self.differs]
@@ -70,19 +74,22 @@ class Range:
             if len(calls) < at:
                 return
             found = {} if action == "power" else self._digests()  # of what a loss of power tears, nothing is promised
-            torn = self._torn(found, reference)
+            torn, then = self._torn(found, reference), ""
             if code:
                 remove(self.victim.folder, self.stage)
-                again, _, told = self._run(0, "error")
-                assert again == 0, f"after {action} at {at} ({calls[-1]}): {told}"
+                again, _, then = self._run(0, "error")
+                assert again == 0, f"after {action} at {at} ({calls[-1]}): {then}"
             end = self._digests()
             differs = sorted({name for name, _ in end.items() ^ reference.items()})
-            yield Strike(self.stage, action, at, calls[at - 1], code, torn, differs, said)
+            yield Strike(self.stage, action, at, calls[at - 1], code, torn, differs, said, then)
 
-    def torn_after(self, reference: Mapping[str, str], turn: int) -> list[str]:
-        """Let the power go right after the stage has come to its end; return what is there then and not as written."""
+    def torn_after(self, reference: Mapping[str, str], seed: int) -> list[str]:
+        """Let the power go right after the stage has come to its end; return what is there then and not as written.
+
+        `seed` draws what is lost.
+        """
         self.begin()
-        code, _, said = self._run(NEVER + turn, "power")
+        code, _, said = self._run(NEVER + seed, "power")
         assert code == 0, said
         return self._wrong(self._digests(), reference)
 

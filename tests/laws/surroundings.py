@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from tests.faults.network import ALONE, WITHOUT_NETWORK, lacking
+from tests.faults import clock
+from tests.faults.network import ALONE, ONLINE, WITHOUT_NETWORK, lacking
 from tests.pipeline.conftest import Project
 
-CLOCK = Path(__file__).with_name("clock.py")
+DAY = 24 * clock.HOUR
 SOMEBODY_ELSE = ("unshare", "--user")
 
 
@@ -45,7 +46,7 @@ def surroundings(empty: Path) -> list[Surroundings]:
         Surroundings("a short PATH", {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}),
         _clock("ten years later", 3650, empty),
         _clock("ten years earlier", -3650, empty),
-        Surroundings("no network", under=WITHOUT_NETWORK, needs=lacking(*ALONE)),
+        Surroundings("no network", ONLINE, under=WITHOUT_NETWORK, needs=lacking(*ALONE)),
         # To the process and all it asks; its files stay those of the user that runs the tests.
         Surroundings("another user", under=SOMEBODY_ELSE, needs=lacking(*SOMEBODY_ELSE)),
     ]
@@ -77,7 +78,7 @@ def build_in(
 
 def _clock(name: str, days: int, folder: Path) -> Surroundings:
     needs = "" if shutil.which("cc") else "there is no C compiler"
-    return Surroundings(name, under=(sys.executable, str(CLOCK), str(days), str(folder)), needs=needs)
+    return Surroundings(name, under=(sys.executable, str(clock.__file__), str(days * DAY), str(folder)), needs=needs)
 
 
 @cache

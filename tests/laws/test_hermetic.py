@@ -1,6 +1,8 @@
 """R1.6 and R1.9: another folder, user, language, clock or machine state around a build is nowhere in what it makes."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,14 +24,27 @@ def assert_same_bytes(built, around: Surroundings, folder: Path) -> None:
     assert different(one, other) == [], around.name
 
 
+def test_the_clock_of_a_command_is_another(tmp_path):
+    [later] = [around for around in surroundings(tmp_path) if around.name == "ten years later"]
+    if later.needs:
+        pytest.skip(later.needs)
+    asked = [sys.executable, "-c", "import time; print(time.gmtime().tm_year)"]
+    years = [
+        int(subprocess.run([*under, *asked], capture_output=True, check=True).stdout) for under in ((), later.under)
+    ]
+    assert years[1] - years[0] in (9, 10)
+
+
 @pytest.mark.row("R1.6")
 @pytest.mark.row("R1.9")
 def test_another_folder_home_language_zone_path_umask_user_and_clock_make_the_same_bytes(built, tmp_path):
     """Hashes of text are random in the other build. Where this fails, the nightly tests tell which of all it is."""
     (tmp_path / "home").mkdir()
     parts = [around for around in surroundings(tmp_path / "home") if around.name not in LEFT_OUT]
+    together_with = together(parts)
     assert len([around for around in parts if not around.needs]) >= 6
-    assert_same_bytes(built, together(parts), tmp_path)
+    print(together_with.name)
+    assert_same_bytes(built, together_with, tmp_path)
 
 
 @pytest.mark.nightly

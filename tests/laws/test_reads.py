@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.graph import code_of, inside, stages
+from tests.faults.network import ONLINE
 
 pytestmark = [pytest.mark.row("R1.7")]
 
@@ -29,7 +30,8 @@ def traces(project, tmp_path) -> dict[str, str]:
     graph = project.folder / "dvc.yaml"
     trace = f"strace -f -qq -y --seccomp-bpf -e trace=open,openat,connect -o {tmp_path}/"
     graph.write_text(re.sub(r"cmd: (python -m stages\.(\w+))", rf"cmd: {trace}\2 \1", graph.read_text()))
-    assert sorted(project.repro()) == sorted(stages())
+    said = project.run("dvc", "repro", **ONLINE).stdout
+    assert all(f"Running stage '{name}'" in said for name in stages())
     return {name: (tmp_path / name).read_text(errors="replace") for name in stages()}
 
 

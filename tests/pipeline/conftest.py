@@ -32,6 +32,7 @@ TINY = {
     "test_fraction": 0.2,
     "probe_fraction": 0.15,
     "max_steps": 3,
+    "checkpoint_seconds": 0,  # one after the first step: what is tried on trainings is tried on checkpoints, too
     "per_device_batch_size": 4,
     "lora_rank": 4,
     "eval_max_examples": 6,

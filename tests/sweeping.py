@@ -194,8 +194,9 @@ class Repository:
     def sweep(self, *arguments: str, code: int = 0) -> str:
         """Run `ollamake sweep` to its end and return all it says."""
         ran = subprocess.run(
-            self.command(*arguments), cwd=self.path, env=self.environment, capture_output=True, text=True
-        )
+            self.command(*arguments), cwd=self.path, env=self.environment, capture_output=True, text=True,
+            timeout=4 * PATIENCE_SECONDS,
+        )  # fmt: skip
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stdout + ran.stderr
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ollamake.overrides import words
 from ollamake.sweep.check import METRICS, flatten
-from ollamake.sweep.errors import SILENT
+from ollamake.sweep.errors import SILENT, SweepError
 from ollamake.sweep.graph import TARGET, TRAIN
 from ollamake.sweep.slot import MARK, PATIENCE_SECONDS, Slot, inside, interrupt, kill, mark
 from ollamake.sweep.snapshot import GIT_OWN, git
@@ -95,8 +95,14 @@ class Run:
             text = (copies[0] / path).read_text(encoding="utf-8")
         except (FileNotFoundError, UnicodeDecodeError):
             return []
-        lines = text[: text.rfind("\n") + 1].splitlines()[1:]  # the last line may be half written
-        return [float(line.split("\t")[1]) for line in lines]
+        return points(text)
+
+    def whole_curve(self, ref: str, path: str) -> list[float]:
+        """Return the points of the curve of the experiment; none where it has no such curve."""
+        try:
+            return points(git("show", f"{ref}:{path}", cwd=self.slot.code))
+        except SweepError:
+            return []
 
     def error(self) -> str:
         """Return why it failed, in the words of the stage, of Python, of DVC, or the last ones in the log."""
@@ -105,6 +111,12 @@ class Run:
     def metrics(self, ref: str) -> dict[str, float]:
         """Return the numbers of metrics/evaluate.json of the experiment."""
         return flatten(json.loads(git("show", f"{ref}:{METRICS}", cwd=self.slot.code)))
+
+
+def points(text: str) -> list[float]:
+    """Return the values of a curve, a line each after the first; the last line may be half written."""
+    lines = text[: text.rfind("\n") + 1].splitlines()[1:]
+    return [float(line.split("\t")[1]) for line in lines]
 
 
 def reason(said: str) -> str:

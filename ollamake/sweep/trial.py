@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +128,13 @@ class Trial:
 
     def _watch(self, run: Run) -> None:
         """Report new points of the curve, and prune a trial that does worse than others did."""
+        for _ in self._reporting(run.curve):
+            if self.asked.should_prune():
+                self.end("pruned")
+                return
+
+    def _reporting(self, curve_at: Callable[[str], Sequence[float]]) -> Iterator[float]:
+        """Report the points that are new of the curve that the pruner goes by, if there is one, and yield each."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         if self.sweep.spec.pruner == "none":
@@ -136,16 +143,14 @@ class Trial:
         path = self.sweep.graph.curve(objective)
         # Less of the validation loss is better, whatever the objective: Optuna compares in the objective's direction.
         sign = -1 if direction == "maximize" and Path(path).stem != objective else 1
-        for value in run.curve(path)[self.reported :]:
+        for value in curve_at(path)[self.reported :]:
             self.reported += 1
             try:
                 self.asked.report(sign * value, self.reported)
             except UpdateFinishedTrialError:
                 self.end(GIVEN_UP)
                 return
-            if self.asked.should_prune():
-                self.end("pruned")
-                return
+            yield value
 
     def _conclude(self, run: Run, code: int) -> None:
         if self.verdict == "pruned":
@@ -170,6 +175,8 @@ class Trial:
         except (OllamakeError, ValueError) as error:
             self._fail(run, str(error).removeprefix("error: "))
             return
+        for _ in self._reporting(lambda path: run.whole_curve(ref, path)):
+            pass  # what was drawn since the last look at it: later trials are compared with that, too
         seconds, ran = round(run.seconds, 1), run.ran()
         self._note({"experiment": run.name, "rev": rev, "metrics": metrics, "seconds": seconds, "ran": ran})
         if not self._tell(TrialState.COMPLETE, values):

@@ -49,7 +49,7 @@ class Runtime:
         params.n_ctx, params.n_parallel, params.n_gpu_layers = context_tokens, 1, 0
         if threads := os.environ.get("OMP_NUM_THREADS"):  # what bounds torch bounds this too; else the physical cores
             params.cpuparams.n_threads = int(threads)
-        params.check_tensors = True  # refuses NaN and infinity, in quantized blocks too
+        params.check_tensors = not templated  # refuses NaN and infinity, in quantized blocks too; once is enough
         params.prefill_assistant = False
         if not templated:
             params.chat_template = HARMLESS

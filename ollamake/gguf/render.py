@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ollamake.chat import Message
-from ollamake.errors import ParityError
+from ollamake.errors import ConversionError, ParityError
 from ollamake.gguf.runtime import Runtime
 
 # Of the processor and of memory, beside what it takes to load the file, some of which llama.cpp copies.
@@ -52,11 +52,11 @@ def main() -> None:
     given = json.load(sys.stdin)
     for kind, most in zip((resource.RLIMIT_CPU, resource.RLIMIT_DATA), given["limits"], strict=True):
         resource.setrlimit(kind, (most, most))
-    with Runtime(Path(given["file"]), CONTEXT_TOKENS, templated=True) as runtime:
-        try:
+    try:
+        with Runtime(Path(given["file"]), CONTEXT_TOKENS, templated=True) as runtime:
             texts = [runtime.render(messages) for messages in given["conversations"]]
-        except ParityError as error:
-            sys.exit(str(error))
+    except (ConversionError, ParityError) as error:
+        sys.exit(error.problem)
     json.dump(texts, sys.stdout)
 
 

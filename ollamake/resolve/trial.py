@@ -102,7 +102,7 @@ def _findings(template: ChatTemplate) -> Iterator[str]:
     row = template.render_unlimited([QUESTION, ANSWER])
     longer = template.render_unlimited([QUESTION, ANSWER, QUESTION], add_generation_prompt=True)
     texts = [prompt, row, longer, _unless_refused(template, [SYSTEM, QUESTION])]
-    texts += [_unless_refused(template, WITH_TOOLS[:number], tools=TOOLS) for number in (1, 2, 3)]
+    texts += [_with_tools(template, WITH_TOOLS[:number]) for number in (1, 2, 3)]
     if max(map(len, texts)) > MAX_CHARACTERS:
         yield f"writes more than {MAX_CHARACTERS:,} characters around a question"
     if QUESTION["content"] not in prompt or QUESTION["content"] not in row:
@@ -112,14 +112,27 @@ def _findings(template: ChatTemplate) -> Iterator[str]:
 
 
 def _unless_refused(template: ChatTemplate, messages: Sequence[Mapping[str, Any]], **others: Any) -> str:
-    """Render a conversation that a good template may refuse or not foresee: with a system message, with tools."""
+    """Render a conversation that a good template may refuse, as Gemma's does one with a system message."""
+    from jinja2 import TemplateError
     from jinja2.exceptions import SecurityError
 
     try:
         return template.render_unlimited(messages, add_generation_prompt=True, **others)
+    except SecurityError:
+        raise
+    except TemplateError:
+        return ""
+
+
+def _with_tools(template: ChatTemplate, messages: Sequence[Mapping[str, Any]]) -> str:
+    """Render a conversation that a good template need not foresee: what it raises then is not about rows of ours."""
+    from jinja2.exceptions import SecurityError
+
+    try:
+        return _unless_refused(template, messages, tools=TOOLS)
     except (SecurityError, MemoryError, RecursionError):
         raise
-    except Exception:  # noqa: BLE001 - whatever it raises is not about rows of ours
+    except Exception:  # noqa: BLE001 - any
         return ""
 
 

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from ollamake.errors import ParamsError
 PARAMS = Path("params.yaml")
 RESTORE = "correct the file, or `git diff params.yaml` to see what changed"
 SHOWN_CHARACTERS = 80
+# Only an escape in quotes can write it. No UTF-8 file can hold it again, and pydantic fails over a message with it.
+SURROGATE = re.compile("[\ud800-\udfff]")
 Schema = TypeVar("Schema", bound="StageParams")
 
 
@@ -71,7 +74,14 @@ def _beyond_a_value(event: Any, *, inside: bool) -> str:
         return f"has the anchor or alias {event.anchor}"
     if tag := getattr(event, "tag", None):
         return f"has the tag {tag}"
-    return "has a list or a mapping in it" if inside and not isinstance(event, ScalarEvent) else ""
+    if inside and not isinstance(event, ScalarEvent):
+        return "has a list or a mapping in it"
+    return "has half of a surrogate pair in it" if holds_half_a_pair(event) else ""
+
+
+def holds_half_a_pair(event: Any) -> bool:
+    """Return whether an event of the YAML parser is text with half of a surrogate pair in it."""
+    return isinstance(event, ScalarEvent) and SURROGATE.search(event.value) is not None
 
 
 def schemas() -> dict[str, type[StageParams]]:

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from ollamake.errors import DataError
+from ollamake.params import holds_half_a_pair
 
 LARGEST_BYTES = 1 << 20
 # Begins the name of an alternative in a location, which the writer of the file knows nothing of.
@@ -46,7 +47,8 @@ def load(path: Path) -> Any:
             raise DataError(
                 "is too large for a list of sources", where=str(path), hint="write the records as JSONL, not as YAML"
             )
-        return YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = YAML(typ="rt").load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot be read: {error}", where=str(path), hint="data_source in params.yaml names the file"
@@ -54,6 +56,18 @@ def load(path: Path) -> Any:
     except (YAMLError, RecursionError, ValueError, TypeError) as error:
         # The last two: a number of 5,000 digits, a date without such a day, a list as a key.
         raise _broken(path, error) from error
+    _refuse_halves_of_pairs(text, path)
+    return content
+
+
+def _refuse_halves_of_pairs(text: str, path: Path) -> None:
+    for event in YAML(typ="rt", pure=True).parse(text):
+        if holds_half_a_pair(event):
+            raise DataError(
+                "has half of a surrogate pair in it",
+                where=f"{path}, line {event.start_mark.line + 1}",
+                hint="write the character itself, without \\u",
+            )
 
 
 def validate(schema: type[Schema], content: Any, keys: Collection[str], *, where: Path, noun: str, hint: str) -> Schema:

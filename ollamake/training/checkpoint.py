@@ -89,7 +89,8 @@ def locked(path: Path) -> Iterator[str]:
 
 
 def _holder(path: Path) -> str:
-    return path.read_text(encoding="ascii").strip()
+    number = path.read_text(encoding="ascii").strip()
+    return number if number.isdigit() else ""  # a loss of power may leave zeros, which tell of no process
 
 
 def forget_others(root: Path, fingerprint: str) -> None:

@@ -213,6 +213,16 @@ def test_a_killed_trainer_holds_nothing_and_is_told_of_once(folder, capsys):
         assert "killed" not in capsys.readouterr().err
 
 
+@pytest.mark.row("R2.8")
+@pytest.mark.parametrize("left", ["28\0\0\0", "\0\0\0\0", ""])
+def test_a_lock_that_lost_power_has_emptied_tells_of_no_killed_trainer(folder, capsys, left):
+    with reserved("a"):
+        pass
+    Path(".checkpoints/workspace.lock").write_text(left)
+    with reserved("a"):
+        assert capsys.readouterr().err == ""
+
+
 @pytest.fixture
 def named(folder, tmp_path):
     tokens = [tmp_path / name for name in ("train.arrow", "packs.arrow", "val.arrow")]

@@ -194,6 +194,7 @@ def test_everything_wrong_in_a_list_is_told_at_once():
     [
         ("sources:\n\t- files: a", "is not valid YAML: found character '\\\\t' that cannot start any token"),
         ("sources: []\nsources: []", "is not valid YAML: found duplicate key"),
+        ('sources:\n- hub: a/b\n  revision: "\\ud800"', "has half of a surrogate pair in it"),
         pytest.param("[" * 20000, "is not valid YAML: nested too deeply", marks=pytest.mark.slow),
         (LAUGHS, "is not a list of sources"),
         ("sources: !!python/object/apply:os.getcwd []", "is not a list of sources"),

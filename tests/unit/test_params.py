@@ -69,6 +69,7 @@ def test_a_missing_parameter_is_named(tmp_path):
         ("a: 2026-13-45\n", "is not valid YAML: month must be in 1..12"),
         (f"a: {'9' * 5000}\n", "is not valid YAML: Exceeds the limit"),
         ("a: \x00\n", "is not valid YAML: unacceptable character #x0000"),
+        ('a: 1\nb: "x\\ud800"\n', "line 2: has half of a surrogate pair in it"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_with_its_place(tmp_path, text, problem):

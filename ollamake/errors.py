@@ -27,7 +27,10 @@ ANSWERS = {
     errno.EMFILE: ("too many files are open at once", "`ulimit -n 1024`"),
 }
 # What Python, torch's allocator, the linker of libraries and the system say where there is no room in memory.
-MEMORY = re.compile("[Cc]an(?:not|'t) allocate memory|failed to map segment|can't start new thread|std::bad_alloc")
+MEMORY = re.compile(
+    "[Cc]an(?:not|'t) allocate memory|failed to map segment|can't start new thread|std::bad_alloc"
+    "|[Tt]hread.*: Resource temporarily unavailable"
+)
 # What SQLite, in which DVC and Optuna keep records, says in place of the system's number.
 DATABASE = re.compile("disk I/O error|database or disk is full|attempt to write a readonly database|unable to open")
 # numpy and torch keep to themselves why.

@@ -59,14 +59,19 @@ class Interruption:
             time.sleep(HEARD_SECONDS)
         return bool(self.number)
 
+    def hear(self, number: int) -> None:
+        """Note a signal, 0 for none; it may be one that came to another process of the training."""
+        if number and not self.number:
+            self.number, self._time = number, time.monotonic()
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # in a process that reads batches: Ctrl-C is for the one that trains
             if number != signal.SIGINT:
                 os._exit(128 + number)
-        elif not self.number:
-            self.number, self._time = number, time.monotonic()
-        elif time.monotonic() - self._time > ECHO_SECONDS:
+        elif self.number and time.monotonic() - self._time > ECHO_SECONDS:
             os._exit(128 + number)
+        else:
+            self.hear(number)
 
     def _miss(self, _number: int, _frame: FrameType | None) -> None:
         from torch._C import _error_if_any_worker_fails

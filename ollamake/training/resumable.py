@@ -55,7 +55,7 @@ class Resumable(Trainer):
             self.checkpointing = CheckpointCallback(self, interruption)
             self.add_callback(self.checkpointing)
             self.train(resume_from_checkpoint=str(found) if found else None)
-            if interruption.number:
+            if self.checkpointing.told_to_stop():
                 sys.exit(interruption.exit_code)
 
     def get_batch_samples(self, *args: Any, **options: Any) -> Any:
@@ -145,13 +145,12 @@ class CheckpointCallback(TrainerCallback, ExportableState):
 
     def on_epoch_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
         """Stop here at the latest: after the last step of all there is no other chance."""
-        self.interruption.number = self.agree(self.interruption.number)
-        control.should_save = bool(self.interruption.number)
+        control.should_save = self.told_to_stop()
 
     def on_save(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         """Stop if that was asked for."""
         self.written = time.monotonic()
-        if self.interruption.number:
+        if self.told_to_stop():
             self.leave()
 
     def on_substep_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
@@ -164,16 +163,20 @@ class CheckpointCallback(TrainerCallback, ExportableState):
         """Stop within an evaluation: with a checkpoint that asks for all of it again."""
         if not self.trainer.is_in_train:
             return
-        self.interruption.number = self.agree(self.interruption.number)
-        if self.interruption.number:
+        if self.told_to_stop():
             self.stop()
 
     def due(self) -> bool:
         """Tell whether to write a checkpoint now; the same in all processes."""
         pause = max(self.trainer.checkpoint_seconds, PAUSE_FACTOR * self.trainer.write_seconds)
-        self.interruption.number = self.agree(self.interruption.number)
         late = self.agree(int(time.monotonic() - self.written >= pause))
-        return bool(self.interruption.number or late)
+        return self.told_to_stop() or bool(late)
+
+    def told_to_stop(self) -> bool:
+        """Tell whether a signal has come to any process; the same in all. One that comes meanwhile counts next time."""
+        agreed = self.agree(self.interruption.number)
+        self.interruption.hear(agreed)
+        return bool(agreed)
 
     def agree(self, number: int) -> int:
         """Return the highest `number` that any process has."""

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from ollamake.training import interruption
 from ollamake.training.interruption import Interruption
+from ollamake.training.resumable import CheckpointCallback
 from tests.contract.graph import ROOT
 
 
@@ -21,6 +23,29 @@ def test_the_first_signal_is_noted_and_its_echo_changes_nothing(number, name, co
         os.kill(os.getpid(), signal.SIGTERM)
         assert (noted.number, noted.name, noted.exit_code) == (number, name, code)
     assert [signal.getsignal(each) for each in interruption.SIGNALS] == before
+
+
+def test_the_echo_of_a_signal_that_another_process_got_changes_nothing():
+    with Interruption() as noted:
+        noted.hear(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # would end this process if it were taken for a second request
+        assert noted.number == signal.SIGINT
+
+
+@pytest.mark.row("R2.6")
+def test_a_signal_that_comes_while_the_processes_agree_is_not_lost(monkeypatch):
+    trainer = SimpleNamespace(state=SimpleNamespace(num_input_tokens_seen=0), positions=0)
+
+    def agree(number):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return number
+
+    with Interruption() as noted:
+        callback = CheckpointCallback(trainer, noted)
+        monkeypatch.setattr(callback, "agree", agree)
+        assert not callback.told_to_stop()
+        assert callback.told_to_stop()
+        assert noted.number == signal.SIGTERM
 
 
 def run(code: str) -> int:

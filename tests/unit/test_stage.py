@@ -2,6 +2,7 @@ import errno
 import os
 import sqlite3
 
+import pyarrow as pa
 import pytest
 
 from ollamake import params, stage
@@ -90,6 +91,10 @@ def test_a_full_disk_is_told_in_one_line():
         ),
         (MemoryError(), "there is not enough memory"),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "there is not enough memory"),
+        (
+            pa.ArrowException("Unknown error: Failed to launch worker thread: Resource temporarily unavailable"),
+            "there is not enough memory",
+        ),
         (sqlite3.OperationalError("disk I/O error"), "a database cannot be read or written: disk I/O error"),
     ],
 )

@@ -1,5 +1,6 @@
 """Limits of time and memory for short work in this process, such as one rendering of a stranger's template."""
 
+import atexit
 import os
 import resource
 import signal
@@ -69,6 +70,8 @@ class _Clock:
         if works:
             signal.signal(signal.SIGVTALRM, self._tick)
             signal.siginterrupt(signal.SIGVTALRM, False)
+            # Python ends by forgetting its handlers: a tick after that would end a process that has done its work.
+            atexit.register(signal.setitimer, signal.ITIMER_VIRTUAL, 0)
 
     def begin(self) -> None:
         """Count the time of a piece of work."""

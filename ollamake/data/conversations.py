@@ -6,6 +6,7 @@ from typing import Any
 
 from ollamake.data.findings import Rejected
 from ollamake.data.formats.rows import Row
+from ollamake.params import SURROGATE
 
 Message = dict[str, str]
 Content = list[Message] | str
@@ -14,7 +15,6 @@ ROLES = ("system", "user", "assistant")
 # How ShareGPT names the roles.
 SPEAKERS = {"human": "user", "gpt": "assistant"} | {role: role for role in ROLES}
 TOOLS = ("tool_calls", "function_call")
-SURROGATE = re.compile("[\ud800-\udfff]")
 LINE_END = re.compile(r"\r+\n")
 
 

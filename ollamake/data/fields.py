@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ollamake.data.conversations import SURROGATE, Repair, text_in
+from ollamake.data.conversations import Repair, text_in
 from ollamake.data.findings import Rejected
 from ollamake.data.formats.rows import Row
+from ollamake.params import SURROGATE
 
 HEAVIEST = 100
 LONGEST_ID = 200

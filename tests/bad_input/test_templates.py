@@ -2,6 +2,8 @@
 
 import resource
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -156,6 +158,20 @@ def test_a_thread_that_renders_while_another_one_does_leaves_no_limit_behind():
 
     limits.within_limits(start)
     assert resource.getrlimit(resource.RLIMIT_AS) == usual
+
+
+def test_a_process_that_has_rendered_may_take_its_time_to_end():
+    """Python forgets its handlers of signals before it takes down its modules."""
+    program = [
+        "import time; from ollamake import limits; limits.SECONDS = 0.1; limits.within_limits(list)",
+        "class Slow:",
+        " def __del__(self):",
+        "  while time.process_time() < self.end: pass",
+        "  print('done')",
+        "slow = Slow(); slow.end = time.process_time() + 1",
+    ]
+    result = subprocess.run([sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, cwd=ROOT)
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
 
 
 @pytest.mark.parametrize("family", ["smollm2", pytest.param("llama3", marks=pytest.mark.nightly)])

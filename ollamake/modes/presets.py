@@ -34,9 +34,12 @@ def arguments(chosen: Mapping[str, Any]) -> list[str]:
 
 def _parse(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
+    yaml = YAML(typ="safe", pure=True)
     try:
-        if separator:
-            return key.strip(), YAML(typ="safe", pure=True).load(value)
-    except YAMLError:
+        chosen = yaml.load(value)
+        if separator and not any(map(params.holds_half_a_pair, yaml.parse(value))):
+            return key.strip(), chosen
+    except (YAMLError, RecursionError, ValueError, TypeError):  # of brackets, long numbers, days that there are not
         pass
-    raise ParamsError(f"is no key=value: {text}", where="--set-param", hint="such as `-S lora_rank=8`")
+    shown = text[: params.SHOWN_CHARACTERS]
+    raise ParamsError(f"is no key=value: {shown}", where="--set-param", hint="such as `-S lora_rank=8`")

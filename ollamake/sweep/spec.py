@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ollamake.params import holds_half_a_pair
 from ollamake.sweep.errors import SweepError
 
 FILE = Path("sweep.yaml")
@@ -96,12 +97,17 @@ class Spec(_Strict):
 
 def read_spec(path: Path = FILE) -> Spec:
     """Return the sweep that the file describes. Raises SweepError with everything that is wrong with its form."""
+    yaml = YAML(typ="safe", pure=True)
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content, halves = yaml.load(text), list(filter(holds_half_a_pair, yaml.parse(text)))
     except FileNotFoundError as error:
         raise SweepError("is not there", where=str(path), hint="`git checkout sweep.yaml`, or name a file") from error
-    except (OSError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, YAMLError) as error:
         raise SweepError(f"cannot be read: {error}", where=str(path), hint=HINT) from error
+    if halves:  # no message could be written with it, and no experiment
+        where = f"{path}, line {halves[0].start_mark.line + 1}"
+        raise SweepError("has half of a surrogate pair in it", where=where, hint=HINT)
     try:
         return Spec.model_validate(content)
     except ValidationError as error:

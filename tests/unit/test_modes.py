@@ -65,12 +65,20 @@ def test_what_a_person_sets_goes_over_the_preset() -> None:
         ("lora_rank", "--set-param: is no key=value: lora_rank"),
         ("lora_rank=[8", "--set-param: is no key=value: lora_rank=[8"),
         ("lora_rank=8,16", "but it is '8,16'"),
+        (r'gguf_quantization="\ud800"', r'--set-param: is no key=value: gguf_quantization="\ud800"'),
+        ("lora_rank=" + "9" * 5000, "--set-param: is no key=value: lora_rank=999"),
+        ("lora_rank=2026-02-30", "--set-param: is no key=value: lora_rank=2026-02-30"),
     ],
 )
 def test_a_wrong_override_is_refused_before_any_work(given: str, said: str) -> None:
     result = CliRunner().invoke(app, ["mode", "design", "--set-param", given])
     assert result.exit_code == 1
     assert said in result.stderr
+
+
+def test_an_override_of_endless_brackets_is_refused() -> None:
+    with pytest.raises(ParamsError, match=r"is no key=value: lora_rank=\[\[\["):
+        overrides("design", ["lora_rank=" + "[" * 20_000])
 
 
 def test_a_wrong_line_of_params_yaml_is_refused_first(workspace: Path) -> None:

@@ -71,6 +71,19 @@ def test_everything_wrong_with_its_form_is_said_at_once(tmp_path: Path) -> None:
         assert part in said
 
 
+@pytest.mark.parametrize("line", [r'fixed: {base_model: "\ud800"}', r'fixed: {"\ud800": 3}', r'sampler: "\ud800"'])
+def test_half_of_a_surrogate_pair_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(f"name: s\n{line}\n")
+    with pytest.raises(SweepError, match=r"sweep\.yaml, line 2: has half of a surrogate pair"):
+        read_spec(tmp_path / "sweep.yaml")
+
+
+def test_endless_brackets_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text("[" * 20_000)
+    with pytest.raises(SweepError, match="cannot be read"):
+        read_spec(tmp_path / "sweep.yaml")
+
+
 @pytest.mark.parametrize(
     ("dimension", "problem"),
     [

@@ -1,4 +1,4 @@
-"""Rows that can be read but not used as they are (R5, numbers 18 to 24 and 28 to 31), through the whole of prepare."""
+"""Rows that can be read but not used as they are (R5, 18 to 24, 28 to 31), and files (45, 46), through prepare."""
 
 import json
 import os
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ollamake.data import gathering
+from ollamake.data.formats.reading import chunks
 from ollamake.errors import DataError
 from ollamake.files import read_jsonl
 from stages import prepare
@@ -158,6 +160,27 @@ def test_no_usable_row_fails_the_build_with_the_reasons_and_leaves_nothing():
     assert "20 × an empty assistant message: lines 1, 4, 7, 10, 13 and 15 more" in error.value.problem
     assert "20 × none of the known fields: lines 2, 5," in error.value.problem
     assert "20 × text is not text: lines 3, 6," in error.value.problem
+    assert os.listdir("data") == ["raw"]
+
+
+@pytest.mark.r5(45, REFUSED)
+def test_a_file_that_may_not_be_read_fails_the_build_and_leaves_nothing(monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        prepare_rows(GOOD)
+    assert os.listdir("data") == ["raw"]
+
+
+@pytest.mark.r5(46, REFUSED)
+def test_a_file_that_changes_while_it_is_read_fails_the_build_and_leaves_nothing(monkeypatch):
+    def touched_meanwhile(path):
+        for chunk in chunks(path):
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+            yield chunk
+
+    monkeypatch.setattr(gathering, "chunks", touched_meanwhile)
+    with pytest.raises(DataError, match="changed while it was read"):
+        prepare_rows(GOOD)
     assert os.listdir("data") == ["raw"]
 
 

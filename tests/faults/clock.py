@@ -14,11 +14,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import count
 from pathlib import Path
 
 HOUR = 3600
-JUMPS = (HOUR, -HOUR, None, 0)  # in seconds; None: to the beginning of 1970
 PAUSE_SECONDS = 0.05
 # CLOCK_SHIFT holds the seconds, or CLOCK_FILE the name of the file that does.
 SOURCE = """
@@ -72,14 +71,20 @@ def compiled(folder: Path) -> Path:
     return library
 
 
+def shifts() -> Iterator[int]:
+    """Yield seconds to move the clock by, ahead, back and to the first hours of 1970: never the same ones twice."""
+    for hours in count(1):
+        yield from (hours * HOUR, -hours * HOUR, hours * HOUR - int(time.time()))
+
+
 @contextmanager
 def jumping_clock(folder: Path) -> Iterator[dict[str, str]]:
     """Yield the environment of commands whose clock jumps 20 times a second, by a file in `folder`."""
     told, done = folder / "clock", threading.Event()
 
     def jump() -> None:
-        for seconds in cycle(JUMPS):
-            told.with_suffix(".new").write_text(f"{-int(time.time()) if seconds is None else seconds}\n")
+        for seconds in shifts():
+            told.with_suffix(".new").write_text(f"{seconds}\n")
             told.with_suffix(".new").replace(told)
             if done.wait(PAUSE_SECONDS):
                 return

@@ -157,8 +157,9 @@ def test_a_training_stopped_by_signal_after_signal_gives_the_same_bytes(fresh, r
     drawn, numbers = dice("signals"), {signal.SIGTERM: 143, signal.SIGINT: 130}
     ends = sorted(drawn.sample(range(1, STEPS - 2), SIGNALS))
     for end, number in zip(ends, [*numbers] * (SIGNALS // 2), strict=True):
-        exit_code, _, said = killed_at_step(fresh, end, number)
+        exit_code, seconds, said = killed_at_step(fresh, end, number)
         assert exit_code == numbers[number], said
+        assert seconds < 30
         assert STOPPED.search(said)
     assert GOING_ON.search(kills.finish(fresh))
     assert digests(fresh) == reference

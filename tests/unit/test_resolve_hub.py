@@ -198,6 +198,7 @@ def test_a_page_that_is_no_json_counts_as_out_of_reach(fake, folder, monkeypatch
         bring(folder)
 
 
+@pytest.mark.row("R3.4")
 def test_a_hub_that_does_not_answer_is_given_up_in_time(fake, folder, monkeypatch):
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.2)
     fake.seconds = 60.0
@@ -207,6 +208,7 @@ def test_a_hub_that_does_not_answer_is_given_up_in_time(fake, folder, monkeypatc
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.row("R3.4")
 def test_a_name_look_up_that_hangs_is_given_up_in_time(folder, monkeypatch):
     from huggingface_hub import constants
 

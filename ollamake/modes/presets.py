@@ -34,10 +34,9 @@ def arguments(chosen: Mapping[str, Any]) -> list[str]:
 
 def _parse(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
-    yaml = YAML(typ="safe", pure=True)
     try:
-        chosen = yaml.load(value)
-        if separator and not any(map(params.holds_half_a_pair, yaml.parse(value))):
+        chosen = YAML(typ="safe", pure=True).load(value)
+        if separator and not any(map(params.holds_half_a_pair, YAML(typ="safe", pure=True).parse(value))):
             return key.strip(), chosen
     except (YAMLError, RecursionError, ValueError, TypeError):  # of brackets, long numbers, days that there are not
         pass

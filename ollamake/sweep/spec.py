@@ -97,10 +97,10 @@ class Spec(_Strict):
 
 def read_spec(path: Path = FILE) -> Spec:
     """Return the sweep that the file describes. Raises SweepError with everything that is wrong with its form."""
-    yaml = YAML(typ="safe", pure=True)
     try:
         text = path.read_text(encoding="utf-8")
-        content, halves = yaml.load(text), list(filter(holds_half_a_pair, yaml.parse(text)))
+        content = YAML(typ="safe", pure=True).load(text)
+        halves = list(filter(holds_half_a_pair, YAML(typ="safe", pure=True).parse(text)))
     except FileNotFoundError as error:
         raise SweepError("is not there", where=str(path), hint="`git checkout sweep.yaml`, or name a file") from error
     except (OSError, ValueError, TypeError, RecursionError, YAMLError) as error:

@@ -23,13 +23,13 @@ def jumping(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield env
 
 
-def durations(value: object) -> Iterator[float]:
-    """Yield the seconds in a metrics file."""
+def numbers(value: object, *kinds: str) -> Iterator[float]:
+    """Yield the numbers in a metrics file whose names end in one of the kinds."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if isinstance(inner, int | float) and key.endswith("seconds"):
+            if isinstance(inner, int | float) and key.endswith(kinds):
                 yield inner
-            yield from durations(inner)
+            yield from numbers(inner, *kinds)
 
 
 def test_the_clock_of_a_command_does_jump(jumping):
@@ -50,6 +50,8 @@ def test_a_stage_writes_the_same_bytes_and_no_duration_longer_than_it_took(copie
     copied.run(sys.executable, "-m", f"stages.{stage}", **jumping)
     took = time.monotonic() - started
     assert copied.digests(stage) == expected
-    told = list(durations(copied.metrics(stage))) if f"metrics/{stage}.json" in expected else []
-    assert all(0 <= seconds <= took for seconds in told), (told, took)
-    assert told or stage not in MEASURED
+    metrics = copied.metrics(stage) if f"metrics/{stage}.json" in expected else {}
+    durations, others = list(numbers(metrics, "seconds")), list(numbers(metrics, "per_second", "memory_mb"))
+    assert all(0 <= seconds <= took for seconds in durations), (durations, took)
+    assert all(number >= 0 for number in others), others
+    assert durations or stage not in MEASURED
